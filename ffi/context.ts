@@ -1,0 +1,220 @@
+/** A device with its memory and its stream of ops: everything that runs, runs in a context. */
+
+import { decodeCounters, encode } from "./codec.ts";
+import { ContextHandle } from "./context_handle.ts";
+import { DeviceBuffer, handleOf } from "./device_buffer.ts";
+import { Graph } from "./graph.ts";
+import { structBytes } from "./layout.ts";
+import { type Device, libraryPath, loadLibrary } from "./library.ts";
+import { readText } from "./status.ts";
+import type * as args from "./types.ts";
+
+export interface ContextOptions {
+  /** "cpu" unless said otherwise. */
+  device?: Device;
+  /** CUDA: which device. */
+  deviceIndex?: number;
+  /** CPU: worker threads including the caller's; 0, the default, takes as many as the process may use. */
+  threads?: number;
+  /** The library itself, where it is neither in the build folder nor named by APIQ_LIBRARY. */
+  libraryPath?: string;
+}
+
+export interface ContextDescription {
+  /** "cpu" or "cuda". */
+  backend: string;
+  /** The processor's or the card's name. */
+  device: string;
+  /** The instruction set in use. */
+  isa: string;
+  availableIsas: string[];
+  threads: number;
+}
+
+export interface MemoryInfo {
+  /** Held by buffers now; mapped files are not in it. */
+  allocatedBytes: number;
+  peakBytes: number;
+  /** Address space of mapped files. */
+  mappedBytes: number;
+  /** The library's own working memory. */
+  scratchBytes: number;
+}
+
+/**
+ * Ops are asynchronous, in order; `synchronize` and downloads wait. All of a context's use is from one thread. apiq.h says
+ * for each op what it computes, its shapes, and what of its arguments may be null.
+ *
+ * ```ts
+ * using context = Context.open();
+ * const buffer = context.alloc(4 * 3);
+ * buffer.upload(new Float32Array([1, 2, 3]));
+ * context.add({ a: buffer.at(0), b: buffer.at(0), y: buffer.at(0), count: 3 });
+ * buffer.download(new Float32Array(3)); // 2, 4, 6
+ * ```
+ */
+export class Context implements Disposable {
+  readonly #handle: ContextHandle;
+
+  private constructor(handle: ContextHandle) {
+    this.#handle = handle;
+  }
+
+  /** Opens a context; throws where the library is missing or the device cannot be used. */
+  static open(options: ContextOptions = {}): Context {
+    const native = loadLibrary(options.libraryPath ?? libraryPath(options.device ?? "cpu"));
+    return new Context(
+      ContextHandle.create(native, { device: options.deviceIndex ?? 0, threads: options.threads ?? 0 }),
+    );
+  }
+
+  /** Memory of `bytes` bytes, zero-filled, aligned to at least 64. */
+  alloc(bytes: number): DeviceBuffer {
+    checkBytes("allocate a buffer", "bytes", bytes);
+    const handle = this.#handle.create("allocate a buffer", (native, context, out) =>
+      native.apiq_buffer_alloc(context, bytes, out),
+    );
+    return new DeviceBuffer(this.#handle, handle, bytes);
+  }
+
+  /** Maps `bytes` bytes of a file from `offset` on, read-only; 0 bytes means to its end. */
+  mapFile(path: string, offset = 0, bytes = 0): DeviceBuffer {
+    const phrase = `map ${path}`;
+    checkBytes(phrase, "offset", offset);
+    checkBytes(phrase, "bytes", bytes);
+    const utf8 = new TextEncoder().encode(path);
+    const handle = this.#handle.create(phrase, (native, context, out) =>
+      native.apiq_buffer_map_file(context, utf8, utf8.length, offset, bytes, out),
+    );
+    const length = this.#handle.create(phrase, (native, context, out) =>
+      native.apiq_buffer_bytes(context, handle, out),
+    );
+    return new DeviceBuffer(this.#handle, handle, length);
+  }
+
+  /** Waits for all ops so far; throws the first failure that an op met while it ran. */
+  synchronize(): void {
+    this.#handle.call("finish pending ops", (native, context) => native.apiq_context_synchronize(context));
+  }
+
+  describe(): ContextDescription {
+    let json = "";
+    this.#handle.call("describe the context", (native, context) => {
+      const text = readText((utf8, capacity, bytes) => native.apiq_context_describe(context, utf8, capacity, bytes));
+      json = text.value;
+      return text.status;
+    });
+    const { available_isas: availableIsas, ...rest } = JSON.parse(json);
+    return { ...rest, availableIsas };
+  }
+
+  memory(): MemoryInfo {
+    const bytes = new Uint8Array(structBytes("apiq_memory_info"));
+    this.#handle.call("read memory use", (native, context) => native.apiq_context_memory(context, bytes));
+    return decodeCounters("apiq_memory_info", bytes);
+  }
+
+  /** Reads `buffer` once over with `threads` threads (0: all) and gives bytes per second. */
+  measureBandwidth(buffer: DeviceBuffer, threads = 0): number {
+    const out = new Float64Array(1);
+    const handle = handleOf(buffer)!;
+    this.#handle.call("measure bandwidth", (native, context) =>
+      native.apiq_measure_bandwidth(context, handle, threads, new Uint8Array(out.buffer)),
+    );
+    return out[0]!;
+  }
+
+  /** Records the ops that `body` calls, without running them. Where `body` throws, the recording is dropped. */
+  record(body: () => void): Graph {
+    this.#handle.call("begin a graph", (native, context) => native.apiq_graph_begin(context));
+    try {
+      if ((body() as unknown) instanceof Promise) {
+        throw new TypeError(
+          "Cannot record a graph: received an async function, expected one that calls its ops at once",
+        );
+      }
+      const phrase = "end the graph";
+      return new Graph(
+        this.#handle,
+        this.#handle.create(phrase, (native, context, out) => native.apiq_graph_end(context, out)),
+      );
+    } catch (error) {
+      this.#handle.call("abort the graph", (native, context) => native.apiq_graph_abort(context));
+      throw error;
+    }
+  }
+
+  /** Bytes that the packed form of a weight takes in this context. */
+  packedBytes(weight: args.WeightShape): number {
+    const phrase = "size a packed weight";
+    const bytes = encode("apiq_weight", { ...weight, data: null }, phrase);
+    return this.#handle.create(phrase, (native, context, out) => native.apiq_weight_packed_bytes(context, bytes, out));
+  }
+
+  weightRepack(args: args.WeightRepackArgs): void {
+    this.#handle.run("apiq_weight_repack", args);
+  }
+
+  weightDequantize(args: args.WeightDequantizeArgs): void {
+    this.#handle.run("apiq_weight_dequantize", args);
+  }
+
+  embedding(args: args.EmbeddingArgs): void {
+    this.#handle.run("apiq_embedding", args);
+  }
+
+  rmsNorm(args: args.RmsNormArgs): void {
+    this.#handle.run("apiq_rms_norm", args);
+  }
+
+  ropeTable(args: args.RopeTableArgs): void {
+    this.#handle.run("apiq_rope_table", args);
+  }
+
+  rotary(args: args.RotaryArgs): void {
+    this.#handle.run("apiq_rotary", args);
+  }
+
+  linear(args: args.LinearArgs): void {
+    this.#handle.run("apiq_linear", args);
+  }
+
+  lora(args: args.LoraArgs): void {
+    this.#handle.run("apiq_lora", args);
+  }
+
+  kvStore(args: args.KvStoreArgs): void {
+    this.#handle.run("apiq_kv_store", args);
+  }
+
+  attention(args: args.AttentionArgs): void {
+    this.#handle.run("apiq_attention", args);
+  }
+
+  siluMul(args: args.SiluMulArgs): void {
+    this.#handle.run("apiq_silu_mul", args);
+  }
+
+  add(args: args.AddArgs): void {
+    this.#handle.run("apiq_add", args);
+  }
+
+  tokenNll(args: args.TokenNllArgs): void {
+    this.#handle.run("apiq_token_nll", args);
+  }
+
+  sample(args: args.SampleArgs): void {
+    this.#handle.run("apiq_sample", args);
+  }
+
+  /** Frees the context with all its buffers and graphs. Does nothing the second time. */
+  [Symbol.dispose](): void {
+    this.#handle.destroy();
+  }
+}
+
+function checkBytes(phrase: string, name: string, value: number): void {
+  if (!Number.isSafeInteger(value) || value < 0) {
+    throw new RangeError(`Cannot ${phrase}: bad ${name}, received ${value}, expected an integer from 0 to 2^53 - 1`);
+  }
+}

@@ -1,0 +1,108 @@
+// y += scale * (x A^T) B^T in two steps. Rows that share an adapter are taken together, so that its matrices are loaded once for
+// several of them; no sum's order depends on that.
+#pragma once
+
+namespace apiq::cpu::APIQ_ISA {
+
+// R rows times K ranks: lanes run along `in`.
+template <uint32_t R, uint32_t K, class T>
+inline void lora_down_tile(const float* x, uint32_t in_features, const uint32_t* rows, const T* a, float* h, uint64_t h_stride) {
+  const float* row[R];
+  for (uint32_t r = 0; r < R; r++) row[r] = x + uint64_t{rows[r]} * in_features;
+  Vec16 sums[R][K];
+  for (auto& of_row : sums) {
+    for (Vec16& s : of_row) s = zero();
+  }
+  const uint32_t whole = in_features / 16 * 16;
+  for (uint32_t i = 0; i < whole; i += 16) {
+    Vec16 inputs[R];
+    for (uint32_t r = 0; r < R; r++) inputs[r] = load(row[r] + i);
+    for (uint32_t k = 0; k < K; k++) {
+      const Vec16 weights = load(a + uint64_t{k} * in_features + i);
+      for (uint32_t r = 0; r < R; r++) sums[r][k] = fma(inputs[r], weights, sums[r][k]);
+    }
+  }
+  if (whole < in_features) {
+    const uint32_t rest = in_features - whole;
+    for (uint32_t k = 0; k < K; k++) {
+      const Vec16 weights = load_n(a + uint64_t{k} * in_features + whole, rest);
+      for (uint32_t r = 0; r < R; r++) sums[r][k] = fma(load_n(row[r] + whole, rest), weights, sums[r][k]);
+    }
+  }
+  for (uint32_t r = 0; r < R; r++) {
+    for (uint32_t k = 0; k < K; k++) h[rows[r] * h_stride + k] = sum(sums[r][k]);
+  }
+}
+
+template <uint32_t R, uint32_t K, class T>
+inline void lora_down_ranks(const float* x, uint32_t in_features, const uint32_t* rows, const T* a, uint32_t n_ranks, float* h,
+                            uint64_t h_stride) {
+  uint32_t k = 0;
+  for (; k + K <= n_ranks; k += K) lora_down_tile<R, K>(x, in_features, rows, a + uint64_t{k} * in_features, h + k, h_stride);
+  for (; k < n_ranks; k++) lora_down_tile<R, 1>(x, in_features, rows, a + uint64_t{k} * in_features, h + k, h_stride);
+}
+
+template <class T>
+inline void lora_down(const float* x, uint32_t in_features, LoraRows rows, const void* a, uint32_t n_ranks, float* h, uint64_t h_stride) {
+  constexpr uint32_t R = accumulators >= 16 ? 4 : 2;
+  const T* matrix = static_cast<const T*>(a);
+  uint32_t r = 0;
+  for (; r + R <= rows.count; r += R) {
+    lora_down_ranks<R, accumulators / R>(x, in_features, rows.index + r, matrix, n_ranks, h, h_stride);
+  }
+  for (; r < rows.count; r++) lora_down_ranks<1, 4>(x, in_features, rows.index + r, matrix, n_ranks, h, h_stride);
+}
+
+// R rows times V vectors of outputs: lanes run along `out`. `n` is how many lanes the last vector has.
+template <uint32_t R, uint32_t V, class T>
+inline void lora_up_tile(const float* h, uint64_t h_stride, const uint32_t* rows, const T* b, uint32_t rank, uint32_t out_features,
+                         float scale, float* y, uint32_t n = 16) {
+  Vec16 sums[R][V];
+  for (auto& of_row : sums) {
+    for (Vec16& s : of_row) s = zero();
+  }
+  for (uint32_t k = 0; k < rank; k++) {
+    for (uint32_t v = 0; v < V; v++) {
+      const T* weights = b + uint64_t{k} * out_features + v * 16;
+      const Vec16 w = V == 1 && n < 16 ? load_n(weights, n) : load(weights);
+      for (uint32_t r = 0; r < R; r++) sums[r][v] = fma(broadcast(h[rows[r] * h_stride + k]), w, sums[r][v]);
+    }
+  }
+  for (uint32_t r = 0; r < R; r++) {
+    for (uint32_t v = 0; v < V; v++) {
+      float* target = y + uint64_t{rows[r]} * out_features + v * 16;
+      if (V == 1 && n < 16) {
+        store_n(target, fma(broadcast(scale), sums[r][v], load_n(target, n)), n);
+      } else {
+        store(target, fma(broadcast(scale), sums[r][v], load(target)));
+      }
+    }
+  }
+}
+
+template <uint32_t R, uint32_t V, class T>
+inline void lora_up_columns(const float* h, uint64_t h_stride, const uint32_t* rows, const T* b, uint32_t rank, uint32_t out_features,
+                            uint32_t first, uint32_t end, float scale, float* y) {
+  uint32_t o = first;
+  for (; o + 16 * V <= end; o += 16 * V) lora_up_tile<R, V>(h, h_stride, rows, b + o, rank, out_features, scale, y + o);
+  for (; o < end; o += 16) {
+    lora_up_tile<R, 1>(h, h_stride, rows, b + o, rank, out_features, scale, y + o, end - o < 16 ? end - o : 16);
+  }
+}
+
+template <class T>
+inline void lora_up(const float* h, uint64_t h_stride, LoraRows rows, const void* b, uint32_t rank, uint32_t out_features, uint32_t first,
+                    uint32_t end, float scale, float* y) {
+  constexpr uint32_t R = accumulators >= 16 ? 4 : 2;
+  constexpr uint32_t alone = accumulators >= 16 ? 8 : 4;
+  const T* matrix = static_cast<const T*>(b);
+  uint32_t r = 0;
+  for (; r + R <= rows.count; r += R) {
+    lora_up_columns<R, accumulators / R>(h, h_stride, rows.index + r, matrix, rank, out_features, first, end, scale, y);
+  }
+  for (; r < rows.count; r++) {
+    lora_up_columns<1, alone>(h, h_stride, rows.index + r, matrix, rank, out_features, first, end, scale, y);
+  }
+}
+
+}  // namespace apiq::cpu::APIQ_ISA

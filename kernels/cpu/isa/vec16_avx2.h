@@ -1,0 +1,132 @@
+// Vec16 as two AVX registers, lanes 0..7 and 8..15. The interface is described in vec16_scalar.h.
+#pragma once
+
+#define APIQ_ISA avx2
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "half.h"
+
+namespace apiq::cpu::avx2 {
+
+struct Vec16 {
+  __m256 lo;
+  __m256 hi;
+};
+
+// Half of the 16 registers; the rest hold operands.
+inline constexpr uint32_t accumulators = 4;
+
+// All ones in the lanes below n; n may be negative or above 8.
+inline __m256i first_lanes(int n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+inline Vec16 zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+inline Vec16 broadcast(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+inline Vec16 iota() { return {_mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_ps(8, 9, 10, 11, 12, 13, 14, 15)}; }
+
+inline __m256 widen(__m128i halves, f16) { return _mm256_cvtph_ps(halves); }
+inline __m256 widen(__m128i halves, bf16) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
+inline Vec16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+inline Vec16 load_n(const float* p, uint32_t n) {
+  const int count = static_cast<int>(n);
+  return {_mm256_maskload_ps(p, first_lanes(count)), _mm256_maskload_ps(p + 8, first_lanes(count - 8))};
+}
+template <class Half>
+inline Vec16 load(const Half* p) {
+  const __m128i* halves = reinterpret_cast<const __m128i*>(p);
+  return {widen(_mm_loadu_si128(halves), Half{}), widen(_mm_loadu_si128(halves + 1), Half{})};
+}
+template <class Half>
+inline Vec16 load_n(const Half* p, uint32_t n) {
+  Half copy[16] = {};
+  std::memcpy(copy, p, n * sizeof(Half));
+  return load(copy);
+}
+
+inline void store(float* p, Vec16 v) {
+  _mm256_storeu_ps(p, v.lo);
+  _mm256_storeu_ps(p + 8, v.hi);
+}
+inline void store_n(float* p, Vec16 v, uint32_t n) {
+  const int count = static_cast<int>(n);
+  _mm256_maskstore_ps(p, first_lanes(count), v.lo);
+  _mm256_maskstore_ps(p + 8, first_lanes(count - 8), v.hi);
+}
+inline void store(f16* p, Vec16 v) {
+  __m128i* halves = reinterpret_cast<__m128i*>(p);
+  _mm_storeu_si128(halves, _mm256_cvtps_ph(v.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  _mm_storeu_si128(halves + 1, _mm256_cvtps_ph(v.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+inline void store_n(f16* p, Vec16 v, uint32_t n) {
+  f16 copy[16];
+  store(copy, v);
+  std::memcpy(p, copy, n * sizeof(f16));
+}
+
+inline Vec16 add(Vec16 a, Vec16 b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
+inline Vec16 sub(Vec16 a, Vec16 b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
+inline Vec16 mul(Vec16 a, Vec16 b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+inline Vec16 div(Vec16 a, Vec16 b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
+inline Vec16 min(Vec16 a, Vec16 b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
+inline Vec16 max(Vec16 a, Vec16 b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
+inline Vec16 sqrt(Vec16 a) { return {_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)}; }
+inline Vec16 abs(Vec16 a) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
+}
+inline Vec16 fma(Vec16 a, Vec16 b, Vec16 c) {
+  return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+
+inline uint32_t bits_of(__m256 lo, __m256 hi) {
+  return static_cast<uint32_t>(_mm256_movemask_ps(lo)) | static_cast<uint32_t>(_mm256_movemask_ps(hi)) << 8;
+}
+inline uint32_t less(Vec16 a, Vec16 b) {
+  return bits_of(_mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ), _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ));
+}
+inline uint32_t not_number(Vec16 a) {
+  return bits_of(_mm256_cmp_ps(a.lo, a.lo, _CMP_UNORD_Q), _mm256_cmp_ps(a.hi, a.hi, _CMP_UNORD_Q));
+}
+inline __m256 blend_by_bits(uint32_t mask, __m256 a, __m256 b) {
+  const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  const __m256i set = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(mask)), bit), bit);
+  return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(set));
+}
+inline Vec16 select(uint32_t mask, Vec16 a, Vec16 b) {
+  return {blend_by_bits(mask, a.lo, b.lo), blend_by_bits(mask >> 8, a.hi, b.hi)};
+}
+
+inline float sum(Vec16 v) {
+  const __m256 eight = _mm256_add_ps(v.lo, v.hi);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+inline float maximum(Vec16 v) {
+  const __m256 eight = _mm256_max_ps(v.lo, v.hi);
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+inline __m256 scale_half(__m256 v, __m256 t) {
+  const __m256i n = _mm256_sub_epi32(_mm256_castps_si256(t), _mm256_set1_epi32(0x4b400000));
+  const __m256i first = _mm256_srai_epi32(n, 1);
+  const __m256i second = _mm256_sub_epi32(n, first);
+  const __m256i bias = _mm256_set1_epi32(127);
+  const __m256 a = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(first, bias), 23));
+  const __m256 b = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(second, bias), 23));
+  return _mm256_mul_ps(_mm256_mul_ps(v, a), b);
+}
+inline Vec16 scale_by_power_of_2(Vec16 v, Vec16 t) { return {scale_half(v.lo, t.lo), scale_half(v.hi, t.hi)}; }
+
+}  // namespace apiq::cpu::avx2
+
+#include "vec16_math.h"

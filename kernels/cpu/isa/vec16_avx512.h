@@ -1,0 +1,94 @@
+// Vec16 as one AVX-512 register. The interface is described in vec16_scalar.h.
+#pragma once
+
+#define APIQ_ISA avx512
+
+// g++ 12 takes the intrinsics' own undefined registers for uninitialised variables.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+
+#include <cstdint>
+
+#include "half.h"
+
+namespace apiq::cpu::avx512 {
+
+struct Vec16 {
+  __m512 v;
+};
+
+// Half of the 32 registers; the rest hold operands.
+inline constexpr uint32_t accumulators = 16;
+
+inline __mmask16 first_lanes(uint32_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
+
+inline Vec16 zero() { return {_mm512_setzero_ps()}; }
+inline Vec16 broadcast(float x) { return {_mm512_set1_ps(x)}; }
+inline Vec16 iota() { return {_mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)}; }
+
+inline Vec16 widen(__m256i halves, f16) { return {_mm512_cvtph_ps(halves)}; }
+inline Vec16 widen(__m256i halves, bf16) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16))};
+}
+inline Vec16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+inline Vec16 load_n(const float* p, uint32_t n) { return {_mm512_maskz_loadu_ps(first_lanes(n), p)}; }
+template <class Half>
+inline Vec16 load(const Half* p) {
+  return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), Half{});
+}
+template <class Half>
+inline Vec16 load_n(const Half* p, uint32_t n) {
+  return widen(_mm256_maskz_loadu_epi16(first_lanes(n), p), Half{});
+}
+
+inline __m256i narrow(Vec16 v) { return _mm512_cvtps_ph(v.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline void store(float* p, Vec16 v) { _mm512_storeu_ps(p, v.v); }
+inline void store_n(float* p, Vec16 v, uint32_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), v.v); }
+inline void store(f16* p, Vec16 v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(v)); }
+inline void store_n(f16* p, Vec16 v, uint32_t n) { _mm256_mask_storeu_epi16(p, first_lanes(n), narrow(v)); }
+
+inline Vec16 add(Vec16 a, Vec16 b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline Vec16 sub(Vec16 a, Vec16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline Vec16 mul(Vec16 a, Vec16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline Vec16 div(Vec16 a, Vec16 b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline Vec16 min(Vec16 a, Vec16 b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline Vec16 max(Vec16 a, Vec16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline Vec16 sqrt(Vec16 a) { return {_mm512_sqrt_ps(a.v)}; }
+inline Vec16 abs(Vec16 a) { return {_mm512_abs_ps(a.v)}; }
+inline Vec16 fma(Vec16 a, Vec16 b, Vec16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+
+inline uint32_t less(Vec16 a, Vec16 b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ); }
+inline uint32_t not_number(Vec16 a) { return _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q); }
+inline Vec16 select(uint32_t mask, Vec16 a, Vec16 b) {
+  return {_mm512_mask_blend_ps(static_cast<__mmask16>(mask), b.v, a.v)};
+}
+
+inline float sum(Vec16 v) {
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v.v), _mm512_extractf32x8_ps(v.v, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+inline float maximum(Vec16 v) {
+  const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(v.v), _mm512_extractf32x8_ps(v.v, 1));
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+inline Vec16 scale_by_power_of_2(Vec16 v, Vec16 t) {
+  const __m512i n = _mm512_sub_epi32(_mm512_castps_si512(t.v), _mm512_set1_epi32(0x4b400000));
+  const __m512i first = _mm512_srai_epi32(n, 1);
+  const __m512i second = _mm512_sub_epi32(n, first);
+  const __m512i bias = _mm512_set1_epi32(127);
+  const __m512 a = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(first, bias), 23));
+  const __m512 b = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(second, bias), 23));
+  return {_mm512_mul_ps(_mm512_mul_ps(v.v, a), b)};
+}
+
+}  // namespace apiq::cpu::avx512
+
+#include "vec16_math.h"

@@ -1,0 +1,143 @@
+// Vec16 without SIMD: the oracle of the other two. The interface, which vec16_avx2.h and vec16_avx512.h repeat:
+//
+//   load(p) load_n(p, n) store(p, v) store_n(p, v, n)   p: float, f16 or bf16 (bf16: load only), any alignment;
+//                                                       n < 16: lanes n.. are neither read nor written, and load as 0
+//   zero() broadcast(x) iota()                          iota: 0, 1, .. 15
+//   add sub mul div min max sqrt abs, fma(a, b, c) = a * b + c rounded once
+//                                                       min/max give the second operand when either is a NaN
+//   less(a, b) not_number(a)                            one bit a lane, lane 0 lowest
+//   select(mask, a, b)                                  lanes of a where the mask's bit is 1, else of b
+//   sum(v) maximum(v)                                   a fixed tree: lanes i and i+8, then i+4, i+2, i+1
+//   scale_by_power_of_2(v, t)                           see exp() in vec16_math.h
+//   accumulators                                        how many Vec16 a kernel may keep in registers as sums
+//
+// A kernel is written once over Vec16 in `namespace apiq::cpu::APIQ_ISA` and compiled once per instruction set; all
+// three give the same bits (NaN payloads aside).
+#pragma once
+
+#define APIQ_ISA scalar
+
+#include <bit>
+#include <cstdint>
+
+#include "half.h"
+
+namespace apiq::cpu::scalar {
+
+struct Vec16 {
+  float lane[16];
+};
+
+inline constexpr uint32_t accumulators = 4;
+
+namespace lanes {
+template <class F>
+[[gnu::always_inline]] inline Vec16 map(F f) {
+  Vec16 r;
+  for (int i = 0; i < 16; i++) r.lane[i] = f(i);
+  return r;
+}
+}  // namespace lanes
+
+inline Vec16 broadcast(float x) {
+  return lanes::map([&](int) { return x; });
+}
+inline Vec16 zero() { return broadcast(0.0f); }
+inline Vec16 iota() {
+  return lanes::map([](int i) { return static_cast<float>(i); });
+}
+
+inline float element(const float* p) { return *p; }
+inline float element(const f16* p) { return to_float(*p); }
+inline float element(const bf16* p) { return to_float(*p); }
+
+template <class T>
+inline Vec16 load(const T* p) {
+  return lanes::map([&](int i) { return element(p + i); });
+}
+template <class T>
+inline Vec16 load_n(const T* p, uint32_t n) {
+  return lanes::map([&](int i) { return static_cast<uint32_t>(i) < n ? element(p + i) : 0.0f; });
+}
+
+inline void store_n(float* p, Vec16 v, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++) p[i] = v.lane[i];
+}
+inline void store_n(f16* p, Vec16 v, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++) p[i] = to_f16(v.lane[i]);
+}
+template <class T>
+inline void store(T* p, Vec16 v) {
+  store_n(p, v, 16);
+}
+
+inline Vec16 add(Vec16 a, Vec16 b) {
+  return lanes::map([&](int i) { return a.lane[i] + b.lane[i]; });
+}
+inline Vec16 sub(Vec16 a, Vec16 b) {
+  return lanes::map([&](int i) { return a.lane[i] - b.lane[i]; });
+}
+inline Vec16 mul(Vec16 a, Vec16 b) {
+  return lanes::map([&](int i) { return a.lane[i] * b.lane[i]; });
+}
+inline Vec16 div(Vec16 a, Vec16 b) {
+  return lanes::map([&](int i) { return a.lane[i] / b.lane[i]; });
+}
+inline Vec16 min(Vec16 a, Vec16 b) {
+  return lanes::map([&](int i) { return a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+inline Vec16 max(Vec16 a, Vec16 b) {
+  return lanes::map([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+inline Vec16 sqrt(Vec16 a) {
+  return lanes::map([&](int i) { return __builtin_sqrtf(a.lane[i]); });
+}
+inline Vec16 abs(Vec16 a) {
+  return lanes::map([&](int i) { return __builtin_fabsf(a.lane[i]); });
+}
+// The C library's fmaf is exact on processors without the instruction, too.
+inline Vec16 fma(Vec16 a, Vec16 b, Vec16 c) {
+  return lanes::map([&](int i) { return __builtin_fmaf(a.lane[i], b.lane[i], c.lane[i]); });
+}
+
+inline uint32_t less(Vec16 a, Vec16 b) {
+  uint32_t mask = 0;
+  for (uint32_t i = 0; i < 16; i++) mask |= static_cast<uint32_t>(a.lane[i] < b.lane[i]) << i;
+  return mask;
+}
+inline uint32_t not_number(Vec16 a) {
+  uint32_t mask = 0;
+  for (uint32_t i = 0; i < 16; i++) mask |= static_cast<uint32_t>(a.lane[i] != a.lane[i]) << i;
+  return mask;
+}
+inline Vec16 select(uint32_t mask, Vec16 a, Vec16 b) {
+  return lanes::map([&](int i) { return (mask >> i & 1u) != 0 ? a.lane[i] : b.lane[i]; });
+}
+
+inline float sum(Vec16 v) {
+  for (int half = 8; half != 0; half /= 2) {
+    for (int i = 0; i < half; i++) v.lane[i] += v.lane[i + half];
+  }
+  return v.lane[0];
+}
+inline float maximum(Vec16 v) {
+  for (int half = 8; half != 0; half /= 2) {
+    for (int i = 0; i < half; i++) v.lane[i] = v.lane[i] > v.lane[i + half] ? v.lane[i] : v.lane[i + half];
+  }
+  return v.lane[0];
+}
+
+inline Vec16 scale_by_power_of_2(Vec16 v, Vec16 t) {
+  return lanes::map([&](int i) {
+    const int32_t n = static_cast<int32_t>(std::bit_cast<uint32_t>(t.lane[i]) - 0x4b400000u);
+    const int32_t first = n >> 1;
+    const uint32_t second = static_cast<uint32_t>(n) - static_cast<uint32_t>(first);
+    const float a = std::bit_cast<float>((static_cast<uint32_t>(first) + 127u) << 23);
+    const float b = std::bit_cast<float>((second + 127u) << 23);
+    return v.lane[i] * a * b;
+  });
+}
+
+}  // namespace apiq::cpu::scalar
+
+#include "vec16_math.h"

@@ -1,0 +1,67 @@
+/** From token ids to text: engine outputs through the detokeniser and the stop strings. */
+import type { EngineClient } from "../engine/client.ts";
+import type { EngineRequest, TokenLogprob } from "../engine/protocol.ts";
+import { StopStrings } from "./stop_strings.ts";
+
+/** Turns the tokens of one answer into text; holds back bytes that do not yet form a character. */
+export interface TokenStream {
+  push(token: number): string;
+  /** What was held back. */
+  flush(): string;
+}
+
+export interface TextDelta {
+  /** May be empty: a token can end within a character or a possible stop string. */
+  text: string;
+  /** How many tokens were generated for this delta, including one that ended the answer. */
+  tokens: number;
+  /** Of the tokens that are part of the text; present if the request asked for log-probabilities. */
+  logprobs?: readonly TokenLogprob[];
+  finish?: "stop" | "length";
+}
+
+/** What `generateText` needs of an engine: all of it that yields tokens. */
+export type TokenSource = Pick<EngineClient, "generate">;
+
+/**
+ * Runs `request` and yields its text as it comes; the last delta has `finish`. A stop string ends the answer before it (and
+ * the request in the engine at once). Ends without `finish` only when `signal` is aborted. Errors are the engine client's.
+ */
+export async function* generateText(
+  engine: TokenSource,
+  request: EngineRequest,
+  stream: TokenStream,
+  stop: readonly string[],
+  signal?: AbortSignal,
+): AsyncGenerator<TextDelta, void, void> {
+  const stops = new StopStrings(stop);
+  for await (const output of engine.generate(request, signal)) {
+    let text = "";
+    let stopped = false;
+    let used = 0;
+    for (const token of output.tokens) {
+      used++;
+      // A stop token is reported by the engine but is a mark, not text.
+      if (request.stopTokens.includes(token)) break;
+      const shown = stops.push(stream.push(token));
+      text += shown.text;
+      stopped = shown.stopped;
+      if (stopped) break;
+    }
+    const logprobs = output.logprobs
+      ?.slice(0, used)
+      .filter(({ token }) => !request.stopTokens.includes(token));
+    const delta: TextDelta = { text, tokens: used, ...(logprobs && { logprobs }) };
+    if (stopped) {
+      yield { ...delta, finish: "stop" };
+      return;
+    }
+    if (output.finish === "stop" || output.finish === "length") {
+      const last = stops.push(stream.flush());
+      const rest = last.stopped ? last.text : last.text + stops.flush();
+      yield { ...delta, text: text + rest, finish: last.stopped ? "stop" : output.finish };
+      return;
+    }
+    yield delta;
+  }
+}

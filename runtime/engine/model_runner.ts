@@ -1,0 +1,324 @@
+/**
+ * One pass of the model over the rows of a step. Steps that only decode replay a recorded graph (one for each power of two of
+ * rows); steps with prompt rows launch op by op.
+ */
+import {
+  type Context,
+  type DeviceBuffer,
+  F32,
+  type Graph,
+  type Ref,
+  WEIGHT_DENSE,
+  type Weight,
+} from "../../ffi/mod.ts";
+import { decoderHidden, decoderLogits } from "../models/decoder.ts";
+import type { LoraTable } from "../models/lora.ts";
+import type { DecoderWeights } from "../models/weights.ts";
+import { InferenceOps, KV_BLOCK_SIZE, type KvCache } from "../ops/inference.ts";
+import { Arena, type Tensor } from "../tensor.ts";
+import { BatchInputs } from "./batch_inputs.ts";
+import type { TokenLogprob } from "./protocol.ts";
+import type { ScheduledRows } from "./scheduler.ts";
+import type { Sequence } from "./sequence.ts";
+
+/** The most alternatives a request may ask for beside each token. */
+export const MAX_TOP_LOGPROBS = 20;
+/** The most logit biases a request may carry, as OpenAI's API allows. */
+export const MAX_LOGIT_BIASES = 300;
+/** Rows whose logits are computed at once when a whole text is scored. */
+const SCORE_ROWS = 32;
+
+export interface RunnerOptions {
+  /** The most rows of one pass. */
+  maxRows: number;
+  maxSequences: number;
+  contextLength: number;
+  kvBlocks: number;
+  kvDtype: "f16" | "f32";
+  activations: "int8" | "f32";
+}
+
+export interface DrawnToken {
+  readonly sequence: Sequence;
+  readonly token: number;
+  readonly logprob: TokenLogprob | undefined;
+}
+
+export class ModelRunner implements Disposable {
+  readonly #context: Context;
+  readonly #weights: DecoderWeights;
+  readonly #options: RunnerOptions;
+  readonly #ops: InferenceOps;
+  readonly #inputs: BatchInputs;
+  readonly #kvBuffer: DeviceBuffer;
+  readonly #workspace: DeviceBuffer;
+  readonly #history: DeviceBuffer;
+  readonly #results: Results;
+  readonly #graphs = new Map<number, Graph>();
+  /** By seat: whose blocks the device knows, and how many of them. */
+  readonly #knownBlocks: { sequence: Sequence | null; count: number }[];
+
+  constructor(
+    context: Context,
+    weights: DecoderWeights,
+    lora: LoraTable | null,
+    hasCalibratedLora: boolean,
+    options: RunnerOptions,
+  ) {
+    const { config } = weights;
+    const { maxRows, maxSequences, contextLength } = options;
+    const maxBlocks = Math.ceil(contextLength / KV_BLOCK_SIZE);
+    this.#context = context;
+    this.#weights = weights;
+    this.#options = options;
+    this.#inputs = new BatchInputs(context, { maxRows, maxSequences, maxBlocks, hasCalibratedLora }, MAX_LOGIT_BIASES);
+    const { buffer, kv } = allocateKv(context, weights, options);
+    this.#kvBuffer = buffer;
+    this.#workspace = context.alloc(workspaceBytes(weights, maxRows, Math.max(maxSequences, SCORE_ROWS)));
+    this.#history = context.alloc(maxSequences * contextLength * 4);
+    this.#results = new Results(context, Math.max(maxSequences, SCORE_ROWS));
+    this.#knownBlocks = Array.from({ length: maxSequences }, () => ({ sequence: null, count: 0 }));
+    this.#ops = new InferenceOps({
+      context,
+      config,
+      arena: new Arena(this.#workspace),
+      batch: this.#inputs.batch,
+      kv,
+      lora,
+      inverseFrequencies: weights.inverseFrequencies,
+      activations: options.activations,
+    });
+  }
+
+  get kvBytes(): number {
+    return this.#kvBuffer.bytes;
+  }
+
+  /** Runs the scheduled rows and draws a token for every sequence that they bring to its end. */
+  run(scheduled: readonly ScheduledRows[]): DrawnToken[] {
+    const inputs = this.#inputs;
+    inputs.clear();
+    const drawing: Sequence[] = [];
+    for (const { sequence, count } of scheduled) {
+      this.#syncSeat(sequence);
+      for (let i = 0; i < count; i++) {
+        const position = sequence.computed + i;
+        inputs.addRow(sequence.tokens[position], position, sequence.seat, sequence.adapterSlot);
+      }
+      if (count !== sequence.pending) continue;
+      drawing.push(sequence);
+      this.#addSample(sequence, inputs.rows - 1);
+    }
+    if (drawing.length === inputs.rows) this.#decode(inputs.rows);
+    else this.#prefill(inputs.rows, drawing.length);
+    for (const { sequence, count } of scheduled) sequence.computed += count;
+    return this.#results.read(drawing);
+  }
+
+  #addSample(sequence: Sequence, row: number): void {
+    const params = sequence.request.sampling;
+    this.#inputs.addSample(row, {
+      params,
+      position: sequence.tokens.length,
+      historyRow: usesHistory(sequence) ? sequence.seat : -1,
+      promptTokens: sequence.promptTokens,
+      historyTokens: sequence.tokens.length,
+      maxTop: MAX_TOP_LOGPROBS,
+    });
+  }
+
+  /** Brings the device's block table and token history of the sequence's seat up to date. */
+  #syncSeat(sequence: Sequence): void {
+    const known = this.#knownBlocks[sequence.seat];
+    if (known.sequence !== sequence || sequence.computed === 0) {
+      known.sequence = sequence;
+      known.count = 0;
+    }
+    this.#inputs.setBlocks(sequence.seat, known.count, sequence.blocks.slice(known.count));
+    known.count = sequence.blocks.length;
+    if (!usesHistory(sequence)) return;
+    const from = sequence.computed === 0 ? 0 : sequence.tokens.length - 1;
+    const at = (sequence.seat * this.#options.contextLength + from) * 4;
+    this.#history.upload(Int32Array.from(sequence.tokens.slice(from)), at);
+  }
+
+  /** All rows are the next token of a sequence: replays the graph for the next power of two of rows. */
+  #decode(rows: number): void {
+    const bucket = Math.min(2 ** Math.ceil(Math.log2(rows)), this.#options.maxSequences);
+    this.#inputs.pad(bucket);
+    this.#inputs.upload();
+    let graph = this.#graphs.get(bucket);
+    if (!graph) {
+      graph = this.#context.record(() => this.#sample(this.#logits(this.#hidden(bucket)), bucket));
+      this.#graphs.set(bucket, graph);
+    }
+    graph.launch();
+  }
+
+  #prefill(rows: number, draws: number): void {
+    this.#inputs.upload();
+    const hidden = this.#hidden(rows);
+    if (draws === 0) return;
+    const last = this.#ops.gather(asTable(hidden), this.#inputs.logitRows, draws);
+    this.#sample(this.#logits(last), draws);
+  }
+
+  #hidden(rows: number): Tensor {
+    this.#ops.begin(rows);
+    return decoderHidden(this.#ops, this.#weights);
+  }
+
+  #logits(hidden: Tensor): Tensor {
+    return decoderLogits(this.#ops, this.#weights, hidden);
+  }
+
+  #sample(logits: Tensor, rows: number): void {
+    this.#context.sample({
+      logits: logits.ref,
+      params: this.#inputs.params,
+      history: this.#history.at(0),
+      bias: this.#inputs.bias,
+      masks: null,
+      ...this.#results.refs,
+      rows,
+      vocab: this.#weights.config.vocabSize,
+      historyRows: this.#options.maxSequences,
+      historyCols: this.#options.contextLength,
+      biasCapacity: this.#inputs.biasCapacity,
+      maskRows: 0,
+      maxTop: MAX_TOP_LOGPROBS,
+    });
+  }
+
+  /**
+   * Runs one whole text and shows the logits of all its positions, a few rows at a time. Nothing else may be running.
+   * @param visit gets float32 logits [rows, vocab] that predict tokens first+1 .. first+rows
+   */
+  scoreText(
+    tokens: readonly number[],
+    adapterSlot: number,
+    visit: (logits: Ref, first: number, rows: number) => void,
+  ): void {
+    const { maxRows, contextLength, kvBlocks } = this.#options;
+    const capacity = Math.min(contextLength, kvBlocks * KV_BLOCK_SIZE);
+    if (tokens.length > capacity) {
+      throw new Error(`Cannot score a text: received ${tokens.length} tokens, expected at most ${capacity}`);
+    }
+    this.#knownBlocks[0].sequence = null;
+    this.#inputs.setBlocks(
+      0,
+      0,
+      Array.from({ length: Math.ceil(tokens.length / KV_BLOCK_SIZE) }, (_, i) => i),
+    );
+    for (let begin = 0; begin < tokens.length; begin += maxRows) {
+      const rows = Math.min(maxRows, tokens.length - begin);
+      this.#inputs.clear();
+      for (let i = 0; i < rows; i++) this.#inputs.addRow(tokens[begin + i], begin + i, 0, adapterSlot);
+      this.#inputs.upload();
+      const hidden = this.#hidden(rows);
+      for (let row = 0; row < rows; row += SCORE_ROWS) {
+        const count = Math.min(SCORE_ROWS, rows - row);
+        this.#ops.scope(() => visit(this.#logits(rowsOf(hidden, row, count)).ref, begin + row, count));
+      }
+    }
+    this.#context.synchronize();
+  }
+
+  [Symbol.dispose](): void {
+    for (const graph of this.#graphs.values()) graph[Symbol.dispose]();
+    this.#results[Symbol.dispose]();
+    this.#history[Symbol.dispose]();
+    this.#workspace[Symbol.dispose]();
+    this.#kvBuffer[Symbol.dispose]();
+    this.#inputs[Symbol.dispose]();
+  }
+}
+
+/** Where the sampler leaves what it drew. */
+class Results implements Disposable {
+  readonly #tokens: DeviceBuffer;
+  readonly #logprobs: DeviceBuffer;
+  readonly #topTokens: DeviceBuffer;
+  readonly #topLogprobs: DeviceBuffer;
+
+  constructor(context: Context, rows: number) {
+    this.#tokens = context.alloc(rows * 4);
+    this.#logprobs = context.alloc(rows * 4);
+    this.#topTokens = context.alloc(rows * MAX_TOP_LOGPROBS * 4);
+    this.#topLogprobs = context.alloc(rows * MAX_TOP_LOGPROBS * 4);
+  }
+
+  get refs(): { tokens: Ref; logprobs: Ref; topTokens: Ref; topLogprobs: Ref } {
+    return {
+      tokens: this.#tokens.at(0),
+      logprobs: this.#logprobs.at(0),
+      topTokens: this.#topTokens.at(0),
+      topLogprobs: this.#topLogprobs.at(0),
+    };
+  }
+
+  read(drawing: readonly Sequence[]): DrawnToken[] {
+    if (drawing.length === 0) return [];
+    const tokens = this.#tokens.download(new Int32Array(drawing.length));
+    if (drawing.every(({ request }) => request.sampling.logprobs === undefined)) {
+      return drawing.map((sequence, i) => ({ sequence, token: tokens[i], logprob: undefined }));
+    }
+    const logprobs = this.#logprobs.download(new Float32Array(drawing.length));
+    const topTokens = this.#topTokens.download(new Int32Array(drawing.length * MAX_TOP_LOGPROBS));
+    const topLogprobs = this.#topLogprobs.download(new Float32Array(drawing.length * MAX_TOP_LOGPROBS));
+    return drawing.map((sequence, i) => {
+      const wanted = sequence.request.sampling.logprobs;
+      if (wanted === undefined) return { sequence, token: tokens[i], logprob: undefined };
+      const at = i * MAX_TOP_LOGPROBS;
+      const top = Array.from({ length: wanted }, (_, k) => [topTokens[at + k], topLogprobs[at + k]] as const);
+      return { sequence, token: tokens[i], logprob: { token: tokens[i], logprob: logprobs[i], top } };
+    });
+  }
+
+  [Symbol.dispose](): void {
+    for (const buffer of [this.#topLogprobs, this.#topTokens, this.#logprobs, this.#tokens]) buffer[Symbol.dispose]();
+  }
+}
+
+function usesHistory({ request: { sampling } }: Sequence): boolean {
+  return sampling.repetitionPenalty !== 1 || sampling.presencePenalty !== 0 || sampling.frequencyPenalty !== 0;
+}
+
+/** Activations [rows, cols] as a table to gather rows from. */
+function asTable(x: Tensor): Weight {
+  const [outFeatures, inFeatures] = x.shape;
+  return { data: x.ref, kind: WEIGHT_DENSE, dtype: F32, bits: 0, group: 0, zero: 0, outFeatures, inFeatures };
+}
+
+function rowsOf(x: Tensor, first: number, count: number): Tensor {
+  const cols = x.shape[1];
+  return { ref: x.ref.buffer.at(x.ref.offset + first * cols * 4), dtype: x.dtype, shape: [count, cols] };
+}
+
+/** Bytes of one block of the cache over all layers, keys and values. */
+export function kvBlockBytes(config: DecoderWeights["config"], dtype: "f16" | "f32"): number {
+  return 2 * config.layers * config.kvHeads * config.headDim * KV_BLOCK_SIZE * (dtype === "f16" ? 2 : 4);
+}
+
+function allocateKv(
+  context: Context,
+  { config }: DecoderWeights,
+  options: RunnerOptions,
+): { buffer: DeviceBuffer; kv: KvCache } {
+  const { kvBlocks, kvDtype } = options;
+  const buffer = context.alloc(kvBlockBytes(config, kvDtype) * kvBlocks);
+  const part = buffer.bytes / (2 * config.layers);
+  const parts = (first: number): Ref[] =>
+    Array.from({ length: config.layers }, (_, i) => buffer.at((first + 2 * i) * part));
+  return { buffer, kv: { k: parts(0), v: parts(1), dtype: kvDtype, blocks: kvBlocks } };
+}
+
+/** What InferenceOps takes from its arena at most: the residual stream, one block's tensors, and one set of logits. */
+function workspaceBytes({ config }: DecoderWeights, rows: number, logitRows: number): number {
+  const { hiddenSize, intermediateSize, heads, kvHeads, headDim, vocabSize, qkNorm } = config;
+  const attention = (qkNorm ? 2 : 1) * (heads + 2 * kvHeads) + heads;
+  const perRow = headDim + hiddenSize + attention * headDim + 4 * hiddenSize + 2 * intermediateSize;
+  const perLogitRow = 2 * hiddenSize + vocabSize;
+  const alignmentSlack = 64 * 32;
+  return (rows * perRow + logitRows * perLogitRow) * 4 + alignmentSlack;
+}

@@ -1,0 +1,41 @@
+import type { EngineRequest } from "./protocol.ts";
+
+/** One request on its way through the engine: its tokens, and how far the KV cache has come with them. */
+export class Sequence {
+  readonly request: EngineRequest;
+  /** Prompt, then what was drawn. */
+  readonly tokens: number[];
+  readonly promptTokens: number;
+  /** The LoRA slot of the request's adapter, or -1. */
+  readonly adapterSlot: number;
+  readonly #stopTokens: ReadonlySet<number>;
+  /** Tokens whose keys and values are in the cache. Falls to 0 when the sequence is preempted. */
+  computed = 0;
+  readonly blocks: number[] = [];
+  /** Row of the block table and of the sampling history while it runs, -1 while it waits. */
+  seat = -1;
+
+  constructor(request: EngineRequest, adapterSlot: number) {
+    this.request = request;
+    this.tokens = [...request.prompt];
+    this.promptTokens = request.prompt.length;
+    this.adapterSlot = adapterSlot;
+    this.#stopTokens = new Set(request.stopTokens);
+  }
+
+  /** Tokens that have to pass through the model before the next one can be drawn: 1 while decoding, more in prefill. */
+  get pending(): number {
+    return this.tokens.length - this.computed;
+  }
+
+  get generated(): number {
+    return this.tokens.length - this.promptTokens;
+  }
+
+  /** Takes a drawn token; says whether and why the sequence is over. */
+  append(token: number): "stop" | "length" | undefined {
+    this.tokens.push(token);
+    if (this.#stopTokens.has(token)) return "stop";
+    return this.generated >= this.request.maxTokens ? "length" : undefined;
+  }
+}

@@ -1,0 +1,178 @@
+/** PEFT's LoRA adapters: adapter_config.json and adapter_model.safetensors, read as peft 0.21 would apply them. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { FLOAT_DTYPES } from "./dtype.ts";
+import { FormatError } from "./failure.ts";
+import { isObject, type JsonObject, readJsonObject } from "./json.ts";
+import { type NamePattern, parsePatterns } from "./name_pattern.ts";
+import { openSafetensors, type StoredTensor } from "./safetensors.ts";
+
+const CONFIG = "adapter_config.json";
+const WEIGHTS = "adapter_model.safetensors";
+const TENSOR_NAME = /^base_model\.model\.(.+)\.lora_(A|B)(?:\.default)?\.weight$/;
+
+/** The two matrices of one linear: y += scale * (x a^T) b^T. */
+export interface LoraTarget {
+  /** [rank, in], F32, F16 or BF16 */
+  readonly a: StoredTensor;
+  /** [out, rank] */
+  readonly b: StoredTensor;
+  readonly rank: number;
+  /** alpha / rank, or alpha / sqrt(rank) for rsLoRA */
+  readonly scale: number;
+}
+
+export interface AdapterSource {
+  readonly dir: string;
+  /** The configured rank; a rank_pattern may give single targets another. */
+  readonly rank: number;
+  readonly alpha: number;
+  readonly rsLora: boolean;
+  /** By module name, such as "model.layers.0.self_attn.q_proj". */
+  readonly targets: ReadonlyMap<string, LoraTarget>;
+}
+
+/**
+ * Opens an adapter folder: config and header, no tensor data. Whether the modules exist and fit is the loader's to check.
+ *
+ * @throws {FormatError} for anything missing, inconsistent or unsupported.
+ */
+export function openAdapter(dir: string): AdapterSource {
+  const file = join(dir, CONFIG);
+  const config = readJsonObject(file);
+  refuseUnsupported(config, file);
+  const settings = {
+    rank: positive(config.r, "r", file),
+    alpha: positive(config.lora_alpha, "lora_alpha", file, false),
+    rsLora: config.use_rslora === true,
+  };
+  const ranks = parsePatterns(config.rank_pattern, "rank_pattern", file);
+  const alphas = parsePatterns(config.alpha_pattern, "alpha_pattern", file);
+  const targets = new Map<string, LoraTarget>();
+  for (const [module, pair] of openPairs(dir)) {
+    checkTargeted(module, config.target_modules, file);
+    const rank = valueFor(module, ranks) ?? settings.rank;
+    const alpha = valueFor(module, alphas) ?? settings.alpha;
+    checkShapes(pair, rank);
+    targets.set(module, { ...pair, rank, scale: alpha / (settings.rsLora ? Math.sqrt(rank) : rank) });
+  }
+  return { dir, ...settings, targets };
+}
+
+/** Settings that change the arithmetic in a way the runtime does not do. */
+function refuseUnsupported(config: JsonObject, file: string): void {
+  const refuse = (reason: string, received?: unknown, expected?: unknown): FormatError =>
+    new FormatError("use adapter", { file, reason, received, expected });
+  if (config.peft_type !== "LORA") throw refuse("unsupported peft_type", config.peft_type ?? "none", "LORA");
+  if (config.use_dora === true) throw refuse("DoRA (use_dora) is not supported yet", true, false);
+  if (config.bias !== undefined && config.bias !== "none")
+    throw refuse("trained biases are not supported", config.bias, "none");
+  const init = config.init_lora_weights;
+  if (typeof init === "string" && !["gaussian", "eva", "orthogonal"].includes(init)) {
+    const reason =
+      "init_lora_weights changed the base weights this adapter belongs to; let peft convert it to plain LoRA";
+    throw refuse(reason, init, "true");
+  }
+  const unsupported = [
+    "fan_in_fan_out",
+    "lora_bias",
+    "use_qalora",
+    "use_bdlora",
+    "modules_to_save",
+    "layer_replication",
+    "alora_invocation_tokens",
+    "trainable_token_indices",
+    "target_parameters",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+    "velora_config",
+  ];
+  for (const key of unsupported) {
+    if (!isUnset(config[key])) throw refuse(`${key} is not supported`, config[key], "unset");
+  }
+}
+
+function isUnset(value: unknown): boolean {
+  if (value === undefined || value === null || value === false) return true;
+  return Array.isArray(value) ? value.length === 0 : isObject(value) && Object.keys(value).length === 0;
+}
+
+function positive(value: unknown, key: string, file: string, integer = true): number {
+  const ok = integer ? Number.isSafeInteger(value) : Number.isFinite(value);
+  if (typeof value === "number" && ok && value > 0) return value;
+  const expected = integer ? "a positive integer" : "a positive number";
+  throw new FormatError("use adapter", { file, reason: `bad ${key}`, received: value ?? "none", expected });
+}
+
+interface LoraPair {
+  a: StoredTensor;
+  b: StoredTensor;
+}
+
+function openPairs(dir: string): Map<string, LoraPair> {
+  const file = join(dir, WEIGHTS);
+  if (!existsSync(file)) {
+    const pickled = existsSync(join(dir, "adapter_model.bin"));
+    const reason = pickled
+      ? "only adapter_model.bin is there, a pickle, and loading a pickle runs code from it; save it again as safetensors"
+      : "it does not exist";
+    throw new FormatError("open adapter", { file, reason });
+  }
+  const halves = new Map<string, Partial<LoraPair>>();
+  for (const tensor of openSafetensors(file).tensors.values()) {
+    const fail = (reason: string, received: unknown, expected?: unknown): FormatError =>
+      new FormatError("use tensor", { file, tensor: tensor.name, reason, received, expected });
+    const [, module, half] = TENSOR_NAME.exec(tensor.name) ?? [];
+    if (module === undefined)
+      throw fail("not a LoRA matrix", tensor.name, "base_model.model.MODULE.lora_A.weight or lora_B");
+    if (!FLOAT_DTYPES.some((dtype) => dtype === tensor.dtype))
+      throw fail("wrong dtype", tensor.dtype, FLOAT_DTYPES.join(", "));
+    if (tensor.shape.length !== 2) throw fail("wrong shape", tensor.shape, "two dimensions");
+    const pair = halves.get(module) ?? {};
+    const key = half === "A" ? "a" : "b";
+    if (pair[key] !== undefined) throw fail("the module has it twice", pair[key].name);
+    halves.set(module, { ...pair, [key]: tensor });
+  }
+  const pairs = new Map<string, LoraPair>();
+  for (const [module, { a, b }] of halves) {
+    if (a === undefined || b === undefined) {
+      const reason = `the module has no lora_${a === undefined ? "A" : "B"}`;
+      throw new FormatError("use adapter", { file, tensor: module, reason });
+    }
+    pairs.set(module, { a, b });
+  }
+  if (pairs.size === 0) throw new FormatError("use adapter", { file, reason: "it holds no tensors" });
+  return pairs;
+}
+
+/** A list of target modules names whole modules or their last parts; a string is a regex or a keyword, which needs the model. */
+function checkTargeted(module: string, targets: unknown, file: string): void {
+  if (!Array.isArray(targets)) return;
+  if (targets.some((target) => module === target || module.endsWith(`.${target}`))) return;
+  throw new FormatError("use adapter", {
+    file,
+    reason: `there are matrices for ${module}, which target_modules does not name`,
+  });
+}
+
+function checkShapes({ a, b }: LoraPair, rank: number): void {
+  for (const [tensor, dim, shape] of [
+    [a, 0, `[${rank}, in]`],
+    [b, 1, `[out, ${rank}]`],
+  ] as const) {
+    if (tensor.shape[dim] === rank) continue;
+    const reason = "the shape does not match the rank";
+    throw new FormatError("use tensor", {
+      file: tensor.path,
+      tensor: tensor.name,
+      reason,
+      received: tensor.shape,
+      expected: shape,
+    });
+  }
+}
+
+function valueFor(module: string, patterns: readonly NamePattern[]): number | undefined {
+  return patterns.find(({ regex }) => regex.test(module))?.value;
+}

@@ -1,0 +1,81 @@
+/** Files and folders that appear under their name only when they are whole. */
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import process from "node:process";
+
+export type Write = (chunk: Uint8Array) => void;
+
+/** Runs `body` with a writer into a temporary file beside `path`, syncs it and renames it; on a throw nothing is left. */
+export function writeFileAtomically(path: string, body: (write: Write) => void): void {
+  const temporary = temporaryName(path);
+  const file = openSync(temporary, "w");
+  let open = true;
+  try {
+    body((chunk) => {
+      for (let done = 0; done < chunk.length; ) done += writeSync(file, chunk, done, chunk.length - done);
+    });
+    fsyncSync(file);
+    closeSync(file);
+    open = false;
+    renameSync(temporary, path);
+  } catch (error) {
+    if (open) closeSync(file);
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+}
+
+export function writeJson(path: string, value: unknown): void {
+  writeFileAtomically(path, (write) => write(new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`)));
+}
+
+/**
+ * Runs `body` with a temporary folder beside `dir`, which then takes the name `dir`; on a throw nothing is left.
+ *
+ * @param replace allows a `dir` that exists, if it is empty or a model's folder: anything else is never deleted
+ */
+export function makeFolderAtomically<T>(dir: string, replace: boolean, body: (temporary: string) => T): T {
+  const target = resolve(dir);
+  checkReplaceable(target, dir, replace);
+  mkdirSync(dirname(target), { recursive: true });
+  const temporary = temporaryName(target);
+  mkdirSync(temporary);
+  try {
+    const result = body(temporary);
+    const old = `${temporary}.old`;
+    if (existsSync(target)) renameSync(target, old);
+    renameSync(temporary, target);
+    rmSync(old, { recursive: true, force: true });
+    return result;
+  } catch (error) {
+    rmSync(temporary, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+function checkReplaceable(target: string, dir: string, replace: boolean): void {
+  if (!existsSync(target)) return;
+  if (!replace) throw new Error(`Cannot write ${dir}: it exists; --force replaces it`);
+  const replaceable = statSync(target).isDirectory() && isModelOrEmpty(readdirSync(target));
+  if (!replaceable) throw new Error(`Cannot replace ${dir}: it is neither empty nor a model's folder (no config.json)`);
+}
+
+function isModelOrEmpty(names: readonly string[]): boolean {
+  return names.length === 0 || names.includes("config.json");
+}
+
+/** Hidden and in the same folder, so that the rename stays inside one file system. */
+function temporaryName(path: string): string {
+  return join(dirname(path), `.${basename(path)}.tmp-${process.pid}`);
+}

@@ -1,0 +1,110 @@
+/** What config.json says about packed weights, for a whole model and for one module of it. */
+import { FormatError } from "./failure.ts";
+import { BITS, type Bits, GROUP_SIZES, type GroupSize } from "./gptq.ts";
+import { isObject, type JsonObject, kindOf } from "./json.ts";
+
+/** How one affine matrix is stored. See docs/FORMAT.md. */
+export interface AffineScheme {
+  readonly bits: Bits;
+  readonly group: GroupSize;
+  readonly zero: "integer" | "float";
+  /** Whether stored integer zeros are one less than the real ones ("gptq") or not ("gptq_v2"). */
+  readonly format: "gptq" | "gptq_v2";
+}
+
+export interface Quantization {
+  readonly method: "gptq" | "apiq";
+  readonly base: AffineScheme;
+  /** Overrides of `method` "apiq", by module name; "*" stands for one part of a dotted name. */
+  readonly modules: ReadonlyMap<string, AffineScheme>;
+}
+
+/**
+ * Reads the `quantization_config` of a config.json.
+ *
+ * @throws {FormatError} for a method or setting that cannot be run, naming it.
+ */
+export function parseQuantization(config: JsonObject, file: string): Quantization {
+  switch (config.quant_method) {
+    case "gptq":
+      return parseGptq(config, file);
+    case "apiq":
+      return parseApiq(config, file);
+    default:
+      throw refusal(file, "unknown quant_method", config.quant_method ?? "none", '"gptq" or "apiq"');
+  }
+}
+
+/** The scheme of one module: its own entry, else the first pattern that fits, else the model's. */
+export function schemeOf(quantization: Quantization, module: string): AffineScheme {
+  const exact = quantization.modules.get(module);
+  if (exact !== undefined) return exact;
+  const parts = module.split(".");
+  for (const [pattern, scheme] of quantization.modules) {
+    const wanted = pattern.split(".");
+    if (wanted.length === parts.length && wanted.every((part, i) => part === "*" || part === parts[i])) return scheme;
+  }
+  return quantization.base;
+}
+
+function parseGptq(config: JsonObject, file: string): Quantization {
+  if (config.desc_act === true) throw actOrder(file, "desc_act is true");
+  const format = config.checkpoint_format ?? "gptq";
+  if (format !== "gptq" && format !== "gptq_v2") {
+    throw refusal(file, "unknown checkpoint_format", format, '"gptq" or "gptq_v2"');
+  }
+  const base = {
+    bits: parseBits(config.bits, file),
+    group: parseGroup(config.group_size, file),
+    zero: "integer",
+    format,
+  } as const;
+  return { method: "gptq", base, modules: new Map() };
+}
+
+function parseApiq(config: JsonObject, file: string): Quantization {
+  if (config.version !== 1) throw refusal(file, "unknown version of the apiq format", config.version ?? "none", 1);
+  const base = parseScheme(config, file);
+  const modules = new Map<string, AffineScheme>();
+  const overrides = config.modules ?? {};
+  if (!isObject(overrides)) throw refusal(file, "modules is not an object", kindOf(overrides), "object");
+  for (const [module, settings] of Object.entries(overrides)) {
+    if (!isObject(settings))
+      throw refusal(file, `settings of module ${module} are not an object`, kindOf(settings), "object");
+    modules.set(module, parseScheme({ bits: base.bits, group_size: base.group, zero: base.zero, ...settings }, file));
+  }
+  return { method: "apiq", base, modules };
+}
+
+function parseScheme(config: JsonObject, file: string): AffineScheme {
+  const zero = config.zero;
+  if (zero !== "integer" && zero !== "float")
+    throw refusal(file, "unknown kind of zero", zero ?? "none", '"integer" or "float"');
+  return { bits: parseBits(config.bits, file), group: parseGroup(config.group_size, file), zero, format: "gptq_v2" };
+}
+
+function parseBits(value: unknown, file: string): Bits {
+  const bits = BITS.find((bits) => bits === value);
+  if (bits === undefined) throw refusal(file, "unsupported bits", value ?? "none", BITS.join(", "));
+  return bits;
+}
+
+function parseGroup(value: unknown, file: string): GroupSize {
+  const group = GROUP_SIZES.find((group) => group === value);
+  if (group !== undefined) return group;
+  const reason = value === -1 ? "one group for a whole row is not supported" : "unsupported group_size";
+  throw refusal(file, reason, value ?? "none", GROUP_SIZES.join(", "));
+}
+
+/** Act-order checkpoints shuffle the columns: their groups are no runs of `in` that a kernel could stream. */
+export function actOrder(file: string, evidence: string, tensor?: string): FormatError {
+  return new FormatError("use GPTQ weights", {
+    file,
+    ...(tensor === undefined ? {} : { tensor }),
+    reason: `act-order is not supported (${evidence}); quantize again with desc_act false`,
+  });
+}
+
+function refusal(file: string, reason: string, received: unknown, expected: unknown): FormatError {
+  return new FormatError("use quantization_config", { file, reason, received, expected });
+}

@@ -1,0 +1,283 @@
+/** From a checkpoint's files to a decoder on a device: packed weights are repacked straight from the mapped file. */
+import {
+  BF16,
+  type Context,
+  type DeviceBuffer,
+  F16,
+  F32,
+  GPTQ_V1,
+  GPTQ_V2,
+  type Ref,
+  WEIGHT_AFFINE,
+  WEIGHT_DENSE,
+  type Weight,
+  type WeightShape,
+  ZERO_FLOAT,
+  ZERO_INTEGER,
+} from "../../ffi/mod.ts";
+import {
+  type AffineSource,
+  type Checkpoint,
+  FLOAT_DTYPES,
+  type FloatDtype,
+  isAligned,
+  type LinearSource,
+  readBytes,
+  readTensor,
+  type StoredTensor,
+} from "../formats/mod.ts";
+import type { DecoderConfig } from "./config.ts";
+import { inverseFrequencies } from "./rope.ts";
+import type { BlockWeights, DecoderWeights, Linear, Norm } from "./weights.ts";
+
+/** A decoder and the buffers it owns. */
+export interface LoadedDecoder extends Disposable {
+  readonly weights: DecoderWeights;
+  /** Bytes of packed and dense weights, and of those how many stay mapped from files. */
+  readonly weightBytes: number;
+  readonly mappedBytes: number;
+}
+
+export type LoadProgress = (done: number, total: number) => void;
+
+const DTYPES: Record<FloatDtype, number> = { F32, F16, BF16 };
+
+const ALIGNMENT = 4096;
+
+function aligned(bytes: number): number {
+  return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+}
+
+/** Collects what a decoder needs, then loads it in one go, so that everything packed lies in one buffer on huge pages. */
+class Loader {
+  readonly #context: Context;
+  readonly #checkpoint: Checkpoint;
+  readonly #files = new Map<string, DeviceBuffer>();
+  readonly #owned: DeviceBuffer[] = [];
+  #packed: DeviceBuffer | null = null;
+  #packedUsed = 0;
+  #done = 0;
+  #total = 1;
+  weightBytes = 0;
+  mappedBytes = 0;
+  readonly #progress: LoadProgress;
+
+  constructor(context: Context, checkpoint: Checkpoint, progress: LoadProgress) {
+    this.#context = context;
+    this.#checkpoint = checkpoint;
+    this.#progress = progress;
+  }
+
+  /** Must come first: all matrices that will be asked for. */
+  reserve(sources: readonly LinearSource[]): void {
+    this.#total = sources.length;
+    let bytes = 0;
+    for (const source of sources) {
+      if (source.kind === "affine") bytes += aligned(this.#context.packedBytes(describeAffine(source)));
+    }
+    if (bytes > 0) this.#packed = this.#own(this.#context.alloc(bytes));
+  }
+
+  matrix(source: LinearSource): Weight {
+    const weight = source.kind === "affine" ? this.#repack(source) : this.#dense(source.weight, source);
+    this.#progress(++this.#done, this.#total);
+    return weight;
+  }
+
+  #dense(tensor: StoredTensor, { outFeatures, inFeatures }: { outFeatures: number; inFeatures: number }): Weight {
+    this.weightBytes += tensor.bytes;
+    return {
+      data: this.#place(tensor),
+      kind: WEIGHT_DENSE,
+      dtype: DTYPES[tensor.dtype as FloatDtype],
+      bits: 0,
+      group: 0,
+      zero: 0,
+      outFeatures,
+      inFeatures,
+    };
+  }
+
+  #repack(source: AffineSource): Weight {
+    const shape = describeAffine(source);
+    const bytes = this.#context.packedBytes(shape);
+    if (!this.#packed) throw new Error("Cannot repack a matrix: nothing was reserved");
+    const weight = { ...shape, data: this.#packed.at(this.#packedUsed) };
+    this.#packedUsed += aligned(bytes);
+    this.weightBytes += bytes;
+    const staged: DeviceBuffer[] = [];
+    const stage = (tensor: StoredTensor): Ref => {
+      if (isAligned(tensor)) return this.#mapped(tensor);
+      const copy = this.#copy(tensor);
+      staged.push(copy);
+      return copy.at(0);
+    };
+    this.#context.weightRepack({
+      qweight: stage(source.qweight),
+      zeros: stage(source.zeros),
+      scales: stage(source.scales),
+      weight,
+      format: source.format === "gptq" ? GPTQ_V1 : GPTQ_V2,
+      releaseSource: 1,
+    });
+    for (const buffer of staged) buffer[Symbol.dispose]();
+    return weight;
+  }
+
+  /** A vector as float32, whatever it is stored as. */
+  vector(name: string, size: number): Ref {
+    const tensor = this.#checkpoint.tensor(name, { dtype: FLOAT_DTYPES, shape: [size] });
+    return this.upload(readTensor(tensor));
+  }
+
+  upload(values: Float32Array): Ref {
+    const buffer = this.#own(this.#context.alloc(values.byteLength));
+    buffer.upload(values);
+    return buffer.at(0);
+  }
+
+  #mapped(tensor: StoredTensor): Ref {
+    let file = this.#files.get(tensor.path);
+    if (!file) {
+      file = this.#own(this.#context.mapFile(tensor.path));
+      this.#files.set(tensor.path, file);
+    }
+    return file.at(tensor.offset);
+  }
+
+  /** Where a dense tensor stays: in its mapped file, or in a copy when the file does not align it. */
+  #place(tensor: StoredTensor): Ref {
+    if (!isAligned(tensor)) return this.#own(this.#copy(tensor)).at(0);
+    this.mappedBytes += tensor.bytes;
+    return this.#mapped(tensor);
+  }
+
+  #copy(tensor: StoredTensor): DeviceBuffer {
+    const copy = this.#context.alloc(tensor.bytes);
+    const step = 16 * 2 ** 20;
+    for (let begin = 0; begin < tensor.bytes; begin += step) {
+      copy.upload(readBytes(tensor, begin, Math.min(step, tensor.bytes - begin)), begin);
+    }
+    return copy;
+  }
+
+  #own(buffer: DeviceBuffer): DeviceBuffer {
+    this.#owned.push(buffer);
+    return buffer;
+  }
+
+  dispose(): void {
+    for (const buffer of this.#owned.splice(0).reverse()) buffer[Symbol.dispose]();
+  }
+}
+
+function describeAffine(source: AffineSource): WeightShape {
+  return {
+    kind: WEIGHT_AFFINE,
+    dtype: 0,
+    bits: source.bits,
+    group: source.group,
+    zero: source.zero === "integer" ? ZERO_INTEGER : ZERO_FLOAT,
+    outFeatures: source.outFeatures,
+    inFeatures: source.inFeatures,
+  };
+}
+
+interface LinearPlan {
+  name: string;
+  source: LinearSource;
+}
+
+/** The seven linears of block `layer`, in forward order. */
+function planBlock(checkpoint: Checkpoint, c: DecoderConfig, layer: number): LinearPlan[] {
+  const plan = (part: string, outFeatures: number, inFeatures: number, bias: boolean): LinearPlan => {
+    const name = `model.layers.${layer}.${part}`;
+    const source = checkpoint.linear(name, outFeatures, inFeatures);
+    if (bias !== (source.bias !== undefined)) {
+      const found = bias ? "nothing" : `${name}.bias`;
+      throw new Error(
+        `Cannot load ${checkpoint.dir}: ${name} received ${found}, expected ${bias ? "a bias" : "no bias"} for ${c.family.name}`,
+      );
+    }
+    return { name, source };
+  };
+  const queries = c.heads * c.headDim;
+  const keys = c.kvHeads * c.headDim;
+  return [
+    plan("self_attn.q_proj", queries, c.hiddenSize, c.qkvBias),
+    plan("self_attn.k_proj", keys, c.hiddenSize, c.qkvBias),
+    plan("self_attn.v_proj", keys, c.hiddenSize, c.qkvBias),
+    plan("self_attn.o_proj", c.hiddenSize, queries, c.outputBias),
+    plan("mlp.gate_proj", c.intermediateSize, c.hiddenSize, c.mlpBias),
+    plan("mlp.up_proj", c.intermediateSize, c.hiddenSize, c.mlpBias),
+    plan("mlp.down_proj", c.hiddenSize, c.intermediateSize, c.mlpBias),
+  ];
+}
+
+/**
+ * Loads all weights of a decoder. Everything is checked against the config before anything is mapped.
+ * @param progress called after every matrix
+ */
+export function loadDecoder(
+  context: Context,
+  checkpoint: Checkpoint,
+  config: DecoderConfig,
+  progress: LoadProgress = () => {},
+): LoadedDecoder {
+  const embedding = checkpoint.embedding("model.embed_tokens", config.vocabSize, config.hiddenSize);
+  const head = config.tiedEmbeddings ? embedding : checkpoint.linear("lm_head", config.vocabSize, config.hiddenSize);
+  const blocks = Array.from({ length: config.layers }, (_, layer) => planBlock(checkpoint, config, layer));
+  const matrices = [embedding, ...(config.tiedEmbeddings ? [] : [head]), ...blocks.flat().map((plan) => plan.source)];
+
+  const loader = new Loader(context, checkpoint, progress);
+  try {
+    loader.reserve(matrices);
+    const norm = (name: string, size: number): Norm => ({ weight: loader.vector(`${name}.weight`, size), size });
+    let loraTarget = 0;
+    const linear = ({ name, source }: LinearPlan): Linear => ({
+      name,
+      weight: loader.matrix(source),
+      bias: source.bias ? loader.upload(readTensor(source.bias)) : null,
+      loraTarget: loraTarget++,
+    });
+    const embeddingWeight = loader.matrix(embedding);
+    const weights: DecoderWeights = {
+      config,
+      embedding: embeddingWeight,
+      blocks: blocks.map((plans, layer): BlockWeights => {
+        const at = `model.layers.${layer}`;
+        const [q, k, v, o, gate, up, down] = plans.map(linear);
+        return {
+          inputNorm: norm(`${at}.input_layernorm`, config.hiddenSize),
+          q,
+          k,
+          v,
+          qNorm: config.qkNorm ? norm(`${at}.self_attn.q_norm`, config.headDim) : null,
+          kNorm: config.qkNorm ? norm(`${at}.self_attn.k_norm`, config.headDim) : null,
+          o,
+          postAttentionNorm: norm(`${at}.post_attention_layernorm`, config.hiddenSize),
+          gate,
+          up,
+          down,
+        };
+      }),
+      finalNorm: norm("model.norm", config.hiddenSize),
+      head: {
+        name: "lm_head",
+        weight: config.tiedEmbeddings ? embeddingWeight : loader.matrix(head),
+        bias: null,
+        loraTarget: -1,
+      },
+      inverseFrequencies: loader.upload(inverseFrequencies(config.rope, config.headDim)),
+    };
+    return {
+      weights,
+      weightBytes: loader.weightBytes,
+      mappedBytes: loader.mappedBytes,
+      [Symbol.dispose]: () => loader.dispose(),
+    };
+  } catch (error) {
+    loader.dispose();
+    throw error;
+  }
+}

@@ -1,0 +1,34 @@
+/** The apiq side: `scripts/apiq bench` in a process of its own. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { commandLine, ProgramError, runForJson } from "./programs.mjs";
+
+const REPOSITORY = join(import.meta.dirname, "..", "..");
+const PROGRAM = join("scripts", "apiq");
+
+/**
+ * One timed run: 2-bit linears in groups of 64 under an 8-bit head.
+ *
+ * @param {string} shapeName
+ * @param {{ threads: number, promptTokens: number }} options promptTokens: what the prefill figure has to be for
+ * @returns {{ command: string, result: object } | { command: string, unavailable: string }}
+ */
+export function runApiq(shapeName, { threads, promptTokens }) {
+  const args = [
+    ...["bench", "--shape", shapeName, "--bits", "2", "--group-size", "64", "--head-bits", "8"],
+    ...["--threads", String(threads), "--json"],
+  ];
+  const command = commandLine(PROGRAM, args);
+  if (!existsSync(join(REPOSITORY, PROGRAM))) return { command, unavailable: `there is no ${PROGRAM}` };
+  try {
+    const result = runForJson(join(REPOSITORY, PROGRAM), args, REPOSITORY);
+    const { tokens } = result.prefill;
+    if (tokens !== promptTokens) {
+      throw new ProgramError(`Cannot compare prefill: received ${tokens} tokens, expected ${promptTokens}`);
+    }
+    return { command, result };
+  } catch (error) {
+    if (error instanceof ProgramError) return { command, unavailable: error.message };
+    throw error;
+  }
+}

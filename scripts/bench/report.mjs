@@ -1,0 +1,109 @@
+/** From the rounds of a benchmark to medians, ratios and a table. */
+
+/** @param {readonly number[]} values at least one */
+export function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+/**
+ * One engine at one thread count over all rounds.
+ *
+ * @typedef {object} Summary
+ * @property {string} engine "apiq" or "llama.cpp"
+ * @property {string} format of the linears
+ * @property {number} bytesPerStep what a decode step reads
+ * @property {{ tokensPerSecond: number, bestTokensPerSecond: number, fractionOfBandwidth: number }} decode
+ * @property {{ tokensPerSecond: number, bestTokensPerSecond: number }} prefill
+ */
+
+/**
+ * Rates become the median of the rounds' medians, and the best of all.
+ *
+ * @param {{ engine: string, format: string, bytesPerStep: number }} subject
+ * @param {readonly object[]} results of the rounds, as the programs print them
+ * @param {number} bandwidth bytes per second
+ * @returns {Summary}
+ */
+export function summarize(subject, results, bandwidth) {
+  const phase = (which, tokens) => ({
+    tokensPerSecond: median(results.map((result) => result[which].tokensPerSecond)),
+    bestTokensPerSecond: Math.max(...results.map((result) => (1e3 * tokens) / result[which].bestMs)),
+  });
+  const decode = phase("decode", 1);
+  const fractionOfBandwidth = (decode.tokensPerSecond * subject.bytesPerStep) / bandwidth;
+  return { ...subject, decode: { ...decode, fractionOfBandwidth }, prefill: phase("prefill", results[0].prefill.tokens) };
+}
+
+/**
+ * How many times as fast apiq is: decode against TQ2_0 (or the first format, where that was not run), prefill against
+ * the format that is fastest there.
+ *
+ * @param {Summary} apiq
+ * @param {readonly Summary[]} llamas at least one
+ */
+export function compare(apiq, llamas) {
+  const decodeRival = llamas.find(({ format }) => format === "TQ2_0") ?? llamas[0];
+  const prefillRival = llamas.reduce((best, llama) =>
+    llama.prefill.tokensPerSecond > best.prefill.tokensPerSecond ? llama : best,
+  );
+  return {
+    decode: apiq.decode.tokensPerSecond / decodeRival.decode.tokensPerSecond,
+    decodeAgainst: decodeRival.format,
+    prefill: apiq.prefill.tokensPerSecond / prefillRival.prefill.tokensPerSecond,
+    prefillAgainst: prefillRival.format,
+  };
+}
+
+const rate = (phase) => `${phase.tokensPerSecond.toFixed(1)} (${phase.bestTokensPerSecond.toFixed(1)})`;
+const gigabytes = (bytes) => (bytes / 1e9).toFixed(1);
+
+/** Lines of equal columns, the first one flush left, the others right. */
+function alignColumns(table) {
+  const widths = table[0].map((_, column) => Math.max(...table.map((row) => row[column].length)));
+  return table.map((row) =>
+    row.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column]))).join("   "),
+  );
+}
+
+function renderThreads({ threads, bandwidth, summaries, apiqUnavailable, ratio }, promptTokens) {
+  const rows = summaries.map(({ engine, format, bytesPerStep, decode, prefill }) => [
+    `  ${engine} ${format}`,
+    rate(decode),
+    rate(prefill),
+    (bytesPerStep / 1e6).toFixed(0),
+    `${(100 * decode.fractionOfBandwidth).toFixed(0)} %`,
+  ]);
+  const header = ["", "decode tok/s", `prefill ${promptTokens} tok/s`, "MB a step", "of bandwidth"];
+  return [
+    "",
+    `${threads} thread${threads === 1 ? "" : "s"}, read bandwidth ${gigabytes(bandwidth.bytesPerSecond)} (${gigabytes(bandwidth.bestBytesPerSecond)}) GB/s`,
+    ...(rows.length > 0 ? alignColumns([header, ...rows]) : []),
+    ...(apiqUnavailable ? [`  apiq: not available: ${apiqUnavailable}`] : []),
+    ...(ratio
+      ? [
+          `  apiq decodes ${ratio.decode.toFixed(2)} times as fast as ${ratio.decodeAgainst}, ` +
+            `prefills ${ratio.prefill.toFixed(2)} times as fast as ${ratio.prefillAgainst}`,
+        ]
+      : []),
+  ];
+}
+
+/**
+ * The whole report as text.
+ *
+ * @param {object} report as run.mjs writes it to JSON
+ */
+export function render({ machine, shape, rounds, promptTokens, decodeSteps, sides, measurements, commands }) {
+  const { apiq, llama } = sides;
+  return [
+    `${machine.cpu}, ${machine.cores} cores: ${machine.features?.join(" ") ?? "features unknown"}`,
+    ...(llama ? [`llama.cpp ${llama.release} (${llama.package}): ${llama.cpuBackend}, ${llama.features.join(" ")}`] : []),
+    ...(apiq ? [`apiq: ${apiq.device}, ${apiq.isa}`] : []),
+    `${shape}, random weights, 8-bit head: batch 1, ${decodeSteps} decode steps a round, ${rounds} rounds in turn; median (best)`,
+    ...measurements.flatMap((measurement) => renderThreads(measurement, promptTokens)),
+    "",
+    ...commands.map((command) => `$ ${command}`),
+  ].join("\n");
+}

@@ -139,7 +139,9 @@ export class Context implements Disposable {
         this.#handle.create(phrase, (native, context, out) => native.apiq_graph_end(context, out)),
       );
     } catch (error) {
-      this.#handle.call("abort the graph", (native, context) => native.apiq_graph_abort(context));
+      if (this.#handle.isOpen()) {
+        this.#handle.call("abort the graph", (native, context) => native.apiq_graph_abort(context));
+      }
       throw error;
     }
   }

@@ -41,12 +41,20 @@ function bindFunctions(path: string): NativeFunctions {
   const functions: Partial<Record<FunctionName, BoundFunction>> = {};
   for (const name of Object.keys(FUNCTIONS) as FunctionName[]) {
     functions[name] = (...parameters) => {
-      const bound = adapter.bind(path, name, signatureOf(FUNCTIONS[name]));
+      const bound = bind(path, name);
       functions[name] = bound;
       return bound(...parameters);
     };
   }
   return functions as NativeFunctions;
+}
+
+function bind(path: string, name: FunctionName): BoundFunction {
+  try {
+    return adapter.bind(path, name, signatureOf(FUNCTIONS[name]));
+  } catch (cause) {
+    throw new Error(`Cannot load ${name} from ${path}. \`npm run build\` builds it anew`, { cause });
+  }
 }
 
 /** The crossing types of a C declaration as symbols.ts holds it: "apiq_status (uint64_t context, ...)". */

@@ -46,7 +46,9 @@ export function createApp({ served, version, maxBodyBytes, log }: AppOptions): H
     return Response.json(body, { status });
   });
 
-  app.get("/v1/models", (c) => c.json({ object: "list", data: served ? modelNames(served).map(modelObject(served)) : [] }));
+  app.get("/v1/models", (c) =>
+    c.json({ object: "list", data: served ? modelNames(served).map(modelObject(served)) : [] }),
+  );
 
   app.get("/v1/models/:id{.+}", (c) => {
     const model = requireServed();
@@ -65,7 +67,7 @@ export function createApp({ served, version, maxBodyBytes, log }: AppOptions): H
     const gone = new AbortController();
     const completion = startCompletion(model, request, AbortSignal.any([gone.signal, c.req.raw.signal]));
     if (request.stream) {
-      return eventStream(completionEvents(completion, request, model.text), {
+      return eventStream(completionEvents(completion, request, model.tokenizer), {
         onError: (error) => {
           log(error instanceof Error ? (error.stack ?? error.message) : String(error));
           return JSON.stringify(toApiError(error).body);
@@ -73,7 +75,7 @@ export function createApp({ served, version, maxBodyBytes, log }: AppOptions): H
         onCancel: () => gone.abort(),
       });
     }
-    const body = await completionObject(completion, model.text);
+    const body = await completionObject(completion, model.tokenizer);
     // Nobody reads an answer whose client is gone; 499 is what proxies log for it.
     return body ? c.json(body) : new Response(null, { status: 499 });
   });

@@ -2,6 +2,7 @@
 import { generateText, type TextDelta } from "../runtime/chat/generate.ts";
 import { randomSeed } from "../runtime/chat/sampling.ts";
 import type { EngineModelInfo, EngineRequest, SamplingParams } from "../runtime/engine/protocol.ts";
+import { ChatTemplateError } from "../runtime/tokenizer/mod.ts";
 import { ApiError, invalidRequest } from "./errors.ts";
 import type { ChatRequest } from "./schemas.ts";
 import type { ServedModel } from "./served_model.ts";
@@ -30,7 +31,7 @@ export function startCompletion(served: ServedModel, request: ChatRequest, signa
     id,
     prompt,
     maxTokens: answerBudget(request, prompt.length, info),
-    stopTokens: served.text.stopTokens,
+    stopTokens: served.tokenizer.stopTokens,
     sampling: samplingOf(request, served, info),
     ...(adapter !== undefined && { adapter }),
   };
@@ -39,7 +40,7 @@ export function startCompletion(served: ServedModel, request: ChatRequest, signa
     created: Math.floor(Date.now() / 1000),
     model: request.model,
     promptTokens: prompt.length,
-    deltas: generateText(served.engine, engineRequest, served.text.stream(), request.stop, signal),
+    deltas: generateText(served.engine, engineRequest, served.tokenizer.detokenizer(), request.stop, signal),
   };
 }
 
@@ -57,11 +58,11 @@ export function modelNotFound(served: ServedModel, model: string): ApiError {
 
 function encode(served: ServedModel, request: ChatRequest): number[] {
   try {
-    return served.text.encodeChat(request.messages);
+    return served.tokenizer.encodeChat(request.messages);
   } catch (error) {
     // Templates refuse conversations they cannot express, for example two user messages in a row.
-    const reason = error instanceof Error ? error.message : String(error);
-    throw invalidRequest(`Cannot use messages: the model's chat template refused them: ${reason}`, "messages");
+    if (error instanceof ChatTemplateError) throw invalidRequest(error.message, "messages");
+    throw error;
   }
 }
 

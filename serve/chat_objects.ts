@@ -1,12 +1,15 @@
 /** OpenAI's `chat.completion` and `chat.completion.chunk` objects, made from text deltas. */
 import type { TextDelta } from "../runtime/chat/generate.ts";
 import type { TokenLogprob } from "../runtime/engine/protocol.ts";
+import type { Tokenizer } from "../runtime/tokenizer/mod.ts";
 import type { Completion } from "./chat.ts";
 import type { ChatRequest } from "./schemas.ts";
-import type { TextModel } from "./served_model.ts";
 
 /** The whole answer as one object. Undefined if the client went away before it was complete. */
-export async function completionObject({ deltas, ...completion }: Completion, text: TextModel): Promise<object | undefined> {
+export async function completionObject(
+  { deltas, ...completion }: Completion,
+  tokenizer: Tokenizer,
+): Promise<object | undefined> {
   let content = "";
   let tokens = 0;
   let logprobs: TokenLogprob[] | undefined;
@@ -24,7 +27,7 @@ export async function completionObject({ deltas, ...completion }: Completion, te
     object: "chat.completion",
     created: completion.created,
     model: completion.model,
-    choices: [{ index: 0, message, logprobs: logprobsObject(logprobs, text), finish_reason: finish }],
+    choices: [{ index: 0, message, logprobs: logprobsObject(logprobs, tokenizer), finish_reason: finish }],
     usage: usageObject(completion.promptTokens, tokens),
   };
 }
@@ -36,7 +39,7 @@ export async function completionObject({ deltas, ...completion }: Completion, te
 export async function* completionEvents(
   completion: Completion,
   request: ChatRequest,
-  text: TextModel,
+  tokenizer: Tokenizer,
 ): AsyncGenerator<string, void, void> {
   const includeUsage = request.stream_options?.include_usage === true;
   const chunk = (choices: readonly object[], usage: object | null = null) =>
@@ -49,7 +52,7 @@ export async function* completionEvents(
       ...(includeUsage && { usage }),
     });
   const choice = (delta: object, logprobs: TextDelta["logprobs"], finish: TextDelta["finish"] | null) => [
-    { index: 0, delta, logprobs: logprobsObject(logprobs, text), finish_reason: finish },
+    { index: 0, delta, logprobs: logprobsObject(logprobs, tokenizer), finish_reason: finish },
   ];
 
   yield chunk(choice({ role: "assistant", content: "", refusal: null }, undefined, null));
@@ -72,17 +75,22 @@ function usageObject(promptTokens: number, completionTokens: number): object {
   };
 }
 
-/** Log-probabilities in OpenAI's shape: each token as text and, because it may be part of a character, as bytes. */
-function logprobsObject(logprobs: readonly TokenLogprob[] | undefined, text: TextModel): object | null {
+/** Log-probabilities in OpenAI's shape. `bytes` is null for a token that is only a part of a character. */
+function logprobsObject(logprobs: readonly TokenLogprob[] | undefined, tokenizer: Tokenizer): object | null {
   if (!logprobs) return null;
-  const decoder = new TextDecoder();
-  const entry = (token: number, logprob: number) => {
-    const bytes = text.tokenBytes(token);
-    return { token: decoder.decode(bytes), logprob, bytes: [...bytes] };
+  const entry = (id: number, logprob: number) => {
+    const token = tokenText(id, tokenizer);
+    return { token, logprob, bytes: token.includes("\uFFFD") ? null : [...new TextEncoder().encode(token)] };
   };
   const content = logprobs.map(({ token, logprob, top }) => ({
     ...entry(token, logprob),
     top_logprobs: top.map(([other, value]) => entry(other, value)),
   }));
   return { content, refusal: null };
+}
+
+/** A token's text within a text: at the start of one some tokenizers drop its leading space. */
+function tokenText(id: number, tokenizer: Tokenizer): string {
+  const options = { skipSpecialTokens: false };
+  return tokenizer.decode([id, id], options).slice(tokenizer.decode([id], options).length);
 }

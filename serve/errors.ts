@@ -33,7 +33,11 @@ export function invalidRequest(message: string, param: string | null = null, cod
 
 /** A field that OpenAI defines, or a value of it, that this server does not honour. */
 export function unsupported(param: string, what: string): ApiError {
-  return invalidRequest(`Unsupported parameter: ${what} is not supported by this server`, param, "unsupported_parameter");
+  return invalidRequest(
+    `Unsupported parameter: ${what} is not supported by this server`,
+    param,
+    "unsupported_parameter",
+  );
 }
 
 export function noModel(): ApiError {

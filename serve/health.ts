@@ -1,6 +1,5 @@
 /** What GET /health tells: whether a request would be answered now, and if not, why. */
 import type { EngineClient } from "../runtime/engine/client.ts";
-import type { EngineStats } from "../runtime/engine/protocol.ts";
 import { noModel } from "./errors.ts";
 import type { ServedModel } from "./served_model.ts";
 
@@ -17,18 +16,43 @@ export async function healthObject(
 ): Promise<{ status: 200 | 503; body: object }> {
   if (!served) return { status: 200, body: { status: "no_model", version, message: noModel().message } };
   const { state } = served.engine;
-  const body = { ...state, version, served_model_name: served.name };
-  if (state.status !== "ready") return { status: 503, body };
-  return { status: 200, body: { ...body, stats: await statsInTime(served.engine) } };
+  const about = { status: state.status, version, model: served.name };
+  switch (state.status) {
+    case "ready": {
+      const { device, isa, threads, contextLength, fingerprint, memory } = state.model;
+      const engine = { device, isa, threads, context_length: contextLength, fingerprint };
+      const bytes = { weights: memory.weights, lora: memory.lora, kv_cache: memory.kvCache, scratch: memory.scratch };
+      return { status: 200, body: { ...about, engine, bytes, stats: await statsInTime(served.engine) } };
+    }
+    case "loading":
+      return { status: 503, body: { ...about, stage: state.stage, done: state.done, total: state.total } };
+    case "restarting":
+      return { status: 503, body: { ...about, error: state.error, crashes: state.crashes } };
+    case "failed":
+      return { status: 503, body: { ...about, error: state.error } };
+    case "closed":
+      return { status: 503, body: about };
+  }
 }
 
 /** The engine's counters; null if it does not tell in time, so that /health itself always answers. */
-async function statsInTime(engine: EngineClient): Promise<EngineStats | null> {
+async function statsInTime(engine: EngineClient): Promise<object | null> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<null>((resolve) => {
     timer = setTimeout(() => resolve(null), STATS_MS);
   });
-  const stats = engine.stats().catch(() => null);
+  const stats = engine.stats().then(
+    (counts) => ({
+      running: counts.running,
+      waiting: counts.waiting,
+      kv_blocks_used: counts.kvBlocksUsed,
+      kv_blocks_total: counts.kvBlocksTotal,
+      prompt_tokens: counts.promptTokens,
+      generated_tokens: counts.generatedTokens,
+      steps: counts.steps,
+    }),
+    () => null,
+  );
   try {
     return await Promise.race([stats, late]);
   } finally {

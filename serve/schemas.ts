@@ -21,7 +21,9 @@ const content = z.union([
 
 const message = z.strictObject({
   // `developer` is what OpenAI calls the system role for newer models; chat templates know `system`.
-  role: z.enum(["system", "developer", "user", "assistant"]).transform((role) => (role === "developer" ? "system" : role)),
+  role: z
+    .enum(["system", "developer", "user", "assistant"])
+    .transform((role) => (role === "developer" ? "system" : role)),
   content,
 });
 
@@ -43,7 +45,9 @@ const honoured = {
   stop: z.union([stopString.transform((one) => [one]), z.array(stopString).max(MAX_STOPS)]).default([]),
   presence_penalty: z.number().min(-2).max(2).default(0),
   frequency_penalty: z.number().min(-2).max(2).default(0),
-  logit_bias: z.record(z.string().regex(/^\d{1,9}$/, "expected a token id as key"), z.number().min(-100).max(100)).default({}),
+  logit_bias: z
+    .record(z.string().regex(/^\d{1,9}$/, "expected a token id as key"), z.number().min(-100).max(100))
+    .default({}),
   logprobs: z.boolean().default(false),
   top_logprobs: z.int().min(0).max(MAX_LOGPROBS).optional(),
   // Not OpenAI's, but what servers of open models agree on.
@@ -88,7 +92,6 @@ const REFUSED_IN_MESSAGE = new Set(["audio", "function_call", "name", "refusal",
 const chatRequest = z.strictObject({ ...honoured, ...harmless });
 
 export type ChatRequest = z.output<typeof chatRequest>;
-export type ChatMessage = ChatRequest["messages"][number];
 
 /** Checks a parsed body. Throws an ApiError (400) that names the first field that cannot be honoured. A null means absent. */
 export function parseChatRequest(body: unknown): ChatRequest {
@@ -102,7 +105,8 @@ export function parseChatRequest(body: unknown): ChatRequest {
 function withoutNulls(body: unknown): unknown {
   if (!isRecord(body)) return body;
   const kept = dropNulls(body);
-  if (Array.isArray(kept.messages)) kept.messages = kept.messages.map((item) => (isRecord(item) ? dropNulls(item) : item));
+  if (Array.isArray(kept.messages))
+    kept.messages = kept.messages.map((item) => (isRecord(item) ? dropNulls(item) : item));
   return kept;
 }
 
@@ -129,7 +133,10 @@ function describeIssue(issue: z.core.$ZodIssue, body: unknown): ApiError {
   const param = path.join(".");
   const received = lookUp(body, issue.path);
   if (received === undefined) {
-    return invalidRequest(param ? `Missing required parameter: ${param}` : "Cannot read request: expected a JSON object", param || null);
+    return invalidRequest(
+      param ? `Missing required parameter: ${param}` : "Cannot read request: expected a JSON object",
+      param || null,
+    );
   }
   // The library names the received type; the value itself, which follows, says more.
   const reason = issue.message.replace(/^Invalid (input|option): /, "").replace(/, received \w+$/, "");

@@ -16,7 +16,9 @@
 
 #define APIQ_DEVICE __device__ __forceinline__
 // A kernel for blocks of exactly `threads` threads.
-#define APIQ_KERNEL(threads) __global__ void __launch_bounds__(threads)
+#define APIQ_KERNEL(threads) static __global__ void __launch_bounds__(threads)
+// Before a loop of constant length whose body wants its counter as a constant.
+#define APIQ_UNROLL _Pragma("unroll")
 // An array in shared memory, uninitialised: APIQ_SHARED(float, sums, 32) declares `sums`, a Shared<float>.
 #define APIQ_SHARED(type, name, count)                    \
   __shared__ alignas(16) type name##_storage[count];      \
@@ -57,15 +59,14 @@ template <class T>
 class Global {
  public:
   Global() = default;
-  Global(T* data, uint64_t /*count*/) : data_(data) {}
+  Global(T* data, uint64_t count) : data_(data) { static_cast<void>(count); }
 
   APIQ_DEVICE T load(uint64_t index) const { return data_[index]; }
   APIQ_DEVICE void store(uint64_t index, T value) const { data_[index] = value; }
   // Elements index .. index + 3 of a 4-byte type; the address is a multiple of 16.
   APIQ_DEVICE Vec4<std::remove_const_t<T>> load4(uint64_t index) const { return *reinterpret_cast<const Vec4<std::remove_const_t<T>>*>(data_ + index); }
   APIQ_DEVICE bool present() const { return data_ != nullptr; }
-  // Sets the element to `value` if it is `expected`; returns what it was.
-  APIQ_DEVICE T compare_and_swap(uint64_t index, T expected, T value) const { return atomicCAS(data_ + index, expected, value); }
+  // Returns what the element was before.
   APIQ_DEVICE T add_atomically(uint64_t index, T value) const { return atomicAdd(data_ + index, value); }
   // load4 for data that is read once: it does not displace anything in the first cache level.
   APIQ_DEVICE Vec4<uint32_t> load4_once(uint64_t index) const {

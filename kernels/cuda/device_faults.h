@@ -8,16 +8,16 @@ namespace apiq::cuda {
 
 enum DeviceFault : uint32_t {
   no_fault = 0,
-  attention_sequence_out_of_range = 1,
-  attention_position_out_of_range = 2,
-  attention_block_out_of_range = 3,
+  kv_sequence_out_of_range = 1,
+  kv_position_out_of_range = 2,
+  kv_block_out_of_range = 3,
 };
 
 inline const char* describe_fault(uint32_t code) {
   switch (code) {
-    case attention_sequence_out_of_range: return "attention: a row's sequence is outside the block tables";
-    case attention_position_out_of_range: return "attention: a row's position is negative or past its block table";
-    case attention_block_out_of_range: return "attention: a block id is outside the cache";
+    case kv_sequence_out_of_range: return "A paged cache: a row's sequence is outside the block tables";
+    case kv_position_out_of_range: return "A paged cache: a row's position is negative or past its block table";
+    case kv_block_out_of_range: return "A paged cache: a block id is outside the cache";
     default: return "a kernel reported an unknown failure";
   }
 }

@@ -2,7 +2,6 @@
 #include <mutex>
 #include <unordered_map>
 
-#include "bandwidth.h"
 #include "context.h"
 
 namespace apiq::cuda {
@@ -60,7 +59,7 @@ apiq_status apiq_context_create(const apiq_context_options* options, uint64_t* c
 
 apiq_status apiq_context_destroy(uint64_t context) {
   return apiq::guarded(apiq::thread_error(), [&] {
-    apiq::cuda::find_context(context);
+    apiq::cuda::find_context(context).make_current();
     std::unique_ptr<Context> destroyed;
     auto& table = contexts();
     const std::lock_guard guard(table.lock);
@@ -70,7 +69,7 @@ apiq_status apiq_context_destroy(uint64_t context) {
 }
 
 apiq_status apiq_context_synchronize(uint64_t context) {
-  return enter(context, [](Context& c) { c.report_failure(); });
+  return enter(context, [](Context& c) { c.synchronize(); });
 }
 
 apiq_status apiq_context_describe(uint64_t context, uint8_t* utf8, uint64_t capacity, uint64_t* bytes) {
@@ -89,13 +88,6 @@ apiq_status apiq_context_memory(uint64_t context, apiq_memory_info* info) {
   return enter(context, [&](Context& c) {
     require_target(info, "info");
     *info = c.memory();
-  });
-}
-
-apiq_status apiq_measure_bandwidth(uint64_t context, uint64_t buffer, uint32_t threads, double* bytes_per_second) {
-  return enter(context, [&](Context& c) {
-    require_target(bytes_per_second, "bytes_per_second");
-    *bytes_per_second = apiq::cuda::measure_bandwidth(c, c.buffer(buffer), threads);
   });
 }
 
@@ -128,8 +120,9 @@ apiq_status apiq_buffer_map_file(uint64_t context, const uint8_t* path_utf8, uin
   });
 }
 
+// A mapped file was copied to the device: there are no pages to give back, the range is only checked.
 apiq_status apiq_buffer_release_pages(uint64_t context, uint64_t buffer, uint64_t offset, uint64_t bytes) {
-  return enter(context, [&](Context& c) { c.release_pages({buffer, offset}, bytes); });
+  return enter(context, [&](Context& c) { c.in<std::byte>({buffer, offset}, bytes, "release_pages"); });
 }
 
 apiq_status apiq_buffer_bytes(uint64_t context, uint64_t buffer, uint64_t* bytes) {
@@ -140,22 +133,11 @@ apiq_status apiq_buffer_bytes(uint64_t context, uint64_t buffer, uint64_t* bytes
 }
 
 apiq_status apiq_buffer_upload(uint64_t context, uint64_t buffer, uint64_t offset, const void* source, uint64_t bytes) {
-  return enter(context, [&](Context& c) {
-    std::byte* target = c.out<std::byte>({buffer, offset}, bytes, "upload");
-    if (bytes == 0) return;
-    require_target(source, "source");
-    std::memcpy(target, source, bytes);
-  });
+  return enter(context, [&](Context& c) { c.upload({buffer, offset}, source, bytes); });
 }
 
 apiq_status apiq_buffer_download(uint64_t context, uint64_t buffer, uint64_t offset, void* target, uint64_t bytes) {
-  return enter(context, [&](Context& c) {
-    const std::byte* source = c.in<std::byte>({buffer, offset}, bytes, "download");
-    c.report_failure();
-    if (bytes == 0) return;
-    require_target(target, "target");
-    std::memcpy(target, source, bytes);
-  });
+  return enter(context, [&](Context& c) { c.download(target, {buffer, offset}, bytes); });
 }
 
 apiq_status apiq_graph_begin(uint64_t context) {

@@ -1,14 +1,8 @@
 /** From token ids to text: engine outputs through the detokeniser and the stop strings. */
 import type { EngineClient } from "../engine/client.ts";
 import type { EngineRequest, TokenLogprob } from "../engine/protocol.ts";
+import type { Detokenizer } from "../tokenizer/mod.ts";
 import { StopStrings } from "./stop_strings.ts";
-
-/** Turns the tokens of one answer into text; holds back bytes that do not yet form a character. */
-export interface TokenStream {
-  push(token: number): string;
-  /** What was held back. */
-  flush(): string;
-}
 
 export interface TextDelta {
   /** May be empty: a token can end within a character or a possible stop string. */
@@ -30,7 +24,7 @@ export type TokenSource = Pick<EngineClient, "generate">;
 export async function* generateText(
   engine: TokenSource,
   request: EngineRequest,
-  stream: TokenStream,
+  detokenizer: Detokenizer,
   stop: readonly string[],
   signal?: AbortSignal,
 ): AsyncGenerator<TextDelta, void, void> {
@@ -43,21 +37,19 @@ export async function* generateText(
       used++;
       // A stop token is reported by the engine but is a mark, not text.
       if (request.stopTokens.includes(token)) break;
-      const shown = stops.push(stream.push(token));
+      const shown = stops.push(detokenizer.push(token));
       text += shown.text;
       stopped = shown.stopped;
       if (stopped) break;
     }
-    const logprobs = output.logprobs
-      ?.slice(0, used)
-      .filter(({ token }) => !request.stopTokens.includes(token));
+    const logprobs = output.logprobs?.slice(0, used).filter(({ token }) => !request.stopTokens.includes(token));
     const delta: TextDelta = { text, tokens: used, ...(logprobs && { logprobs }) };
     if (stopped) {
       yield { ...delta, finish: "stop" };
       return;
     }
     if (output.finish === "stop" || output.finish === "length") {
-      const last = stops.push(stream.flush());
+      const last = stops.push(detokenizer.flush());
       const rest = last.stopped ? last.text : last.text + stops.flush();
       yield { ...delta, text: text + rest, finish: last.stopped ? "stop" : output.finish };
       return;

@@ -13,7 +13,7 @@ export interface FlagSpec {
   readonly placeholder?: string;
   /** The only values a string flag accepts. */
   readonly choices?: readonly string[];
-  /** Taken when the flag is absent; a boolean flag defaults to false. */
+  /** Taken when the flag is absent, and may be text as one would type it ("4M"). A boolean flag defaults to false. */
   readonly default?: string | number;
   readonly required?: true;
   /** The flag may be repeated; its value is then a list, empty when absent. */

@@ -57,7 +57,7 @@ export function parseArguments(
     const values = seen.get(name) ?? [];
     if (spec.required && values.length === 0)
       throw new UsageError(`Missing --${written} ${placeholder(spec)}`.trimEnd());
-    flags[name] = spec.multiple ? values : (values[0] ?? spec.default ?? (spec.type === "boolean" ? false : undefined));
+    flags[name] = spec.multiple ? values : (values[0] ?? defaultValue(written, spec));
   }
   // The loop above produced, for every spec, what FlagValue says about it.
   return { flags: flags as FlagValues<FlagSpecs>, positionals };
@@ -103,6 +103,12 @@ function readValue(written: string, spec: FlagSpec, text: string): Scalar {
   if (spec.min !== undefined && value < spec.min) refuse(`${kind}, at least ${spec.min}`);
   if (spec.max !== undefined && value > spec.max) refuse(`${kind}, at most ${spec.max}`);
   return value;
+}
+
+/** A default may be written as on the command line ("4M"), which reads better in the help. */
+function defaultValue(written: string, spec: FlagSpec): Scalar | undefined {
+  if (spec.type === "boolean") return false;
+  return typeof spec.default === "string" ? readValue(written, spec, spec.default) : spec.default;
 }
 
 function isNumber(text: string): boolean {

@@ -8,6 +8,8 @@ import { suggestion } from "./suggest.ts";
 export const EXIT_OK = 0;
 export const EXIT_FAILURE = 1;
 export const EXIT_USAGE = 2;
+/** By convention 128 + SIGINT. */
+export const EXIT_INTERRUPTED = 130;
 
 export interface Program {
   readonly name: string;

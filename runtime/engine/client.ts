@@ -5,7 +5,14 @@
 import type { ChildProcess } from "node:child_process";
 import { EngineConnection } from "./client_connection.ts";
 import { OutputQueue } from "./client_queue.ts";
-import type { EngineModelInfo, EngineOptions, EngineOutput, EngineRequest, EngineStats, FromEngine } from "./protocol.ts";
+import type {
+  EngineModelInfo,
+  EngineOptions,
+  EngineOutput,
+  EngineRequest,
+  EngineStats,
+  FromEngine,
+} from "./protocol.ts";
 import { spawnWorker } from "./spawn.ts";
 
 const FIRST_BACKOFF_MS = 250;
@@ -115,7 +122,8 @@ export class EngineClient {
       connection.send({ type: "add", request });
       for (let output = await queue.next(); output; output = await queue.next()) {
         finished = output.finish !== undefined;
-        if (output.finish === "error") throw new EngineRequestError(output.error ?? "The engine could not run the request");
+        if (output.finish === "error")
+          throw new EngineRequestError(output.error ?? "The engine could not run the request");
         yield output;
         if (finished) return;
       }

@@ -5,6 +5,7 @@ import { type AdapterSource, openAdapter, openCheckpoint } from "../formats/mod.
 import { type DecoderConfig, parseConfig } from "../models/config.ts";
 import { type LoadedDecoder, loadDecoder } from "../models/load.ts";
 import { LoraTable } from "../models/lora.ts";
+import type { DecoderWeights } from "../models/weights.ts";
 import { KV_BLOCK_SIZE } from "../ops/inference.ts";
 import { BlockManager } from "./block_manager.ts";
 import { type DrawnToken, kvBlockBytes, ModelRunner } from "./model_runner.ts";
@@ -35,6 +36,7 @@ export interface LoadedModel extends Disposable {
   readonly context: Context;
   readonly runner: ModelRunner;
   readonly config: DecoderConfig;
+  readonly weights: DecoderWeights;
   readonly info: EngineModelInfo;
   readonly kvBlocks: number;
   /** Slot of each adapter by name. */
@@ -67,6 +69,7 @@ export function loadModel(options: EngineOptions, report: LoadReport = () => {})
       context,
       runner,
       config,
+      weights: decoder.weights,
       kvBlocks: shape.kvBlocks,
       adapterSlots: new Map(adapters.map(([name], i) => [name, i + 1])),
       info: {

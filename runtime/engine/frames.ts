@@ -31,15 +31,13 @@ export class FrameDecoder {
   #bytes = 0;
 
   /** The messages that `chunk` completes, in order. Throws on a length above `MAX_FRAME_BYTES` or a malformed payload. */
-  push(chunk: Uint8Array): unknown[] {
+  *push(chunk: Uint8Array): Generator<unknown, void, void> {
     this.#chunks.push(chunk);
     this.#bytes += chunk.length;
-    const messages: unknown[] = [];
     for (let length = this.#nextLength(); length !== undefined; length = this.#nextLength()) {
-      if (this.#bytes < HEADER_BYTES + length) break;
-      messages.push(packr.unpack(this.#take(HEADER_BYTES + length).subarray(HEADER_BYTES)));
+      if (this.#bytes < HEADER_BYTES + length) return;
+      yield packr.unpack(this.#take(HEADER_BYTES + length).subarray(HEADER_BYTES));
     }
-    return messages;
   }
 
   #nextLength(): number | undefined {
@@ -86,14 +84,11 @@ export class FrameChannel<Incoming, Outgoing> {
     const decoder = new FrameDecoder();
     let failure: Error | undefined;
     socket.on("data", (chunk: Uint8Array) => {
-      let messages: unknown[];
       try {
-        messages = decoder.push(chunk);
+        for (const message of decoder.push(chunk)) onMessage(message as Incoming);
       } catch (error) {
         socket.destroy(error instanceof Error ? error : new Error(String(error)));
-        return;
       }
-      for (const message of messages) onMessage(message as Incoming);
     });
     socket.on("drain", () => this.#release());
     socket.on("error", (error) => {

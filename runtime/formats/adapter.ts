@@ -62,7 +62,7 @@ export function openAdapter(dir: string): AdapterSource {
 /** Settings that change the arithmetic in a way the runtime does not do. */
 function refuseUnsupported(config: JsonObject, file: string): void {
   const refuse = (reason: string, received?: unknown, expected?: unknown): FormatError =>
-    new FormatError("use adapter", { file, reason, received, expected });
+    new FormatError("use", { file, reason, received, expected });
   if (config.peft_type !== "LORA") throw refuse("unsupported peft_type", config.peft_type ?? "none", "LORA");
   if (config.use_dora === true) throw refuse("DoRA (use_dora) is not supported yet", true, false);
   if (config.bias !== undefined && config.bias !== "none")
@@ -102,7 +102,7 @@ function positive(value: unknown, key: string, file: string, integer = true): nu
   const ok = integer ? Number.isSafeInteger(value) : Number.isFinite(value);
   if (typeof value === "number" && ok && value > 0) return value;
   const expected = integer ? "a positive integer" : "a positive number";
-  throw new FormatError("use adapter", { file, reason: `bad ${key}`, received: value ?? "none", expected });
+  throw new FormatError("use", { file, reason: `bad ${key}`, received: value ?? "none", expected });
 }
 
 interface LoraPair {
@@ -117,12 +117,12 @@ function openPairs(dir: string): Map<string, LoraPair> {
     const reason = pickled
       ? "only adapter_model.bin is there, a pickle, and loading a pickle runs code from it; save it again as safetensors"
       : "it does not exist";
-    throw new FormatError("open adapter", { file, reason });
+    throw new FormatError("open", { file, reason });
   }
   const halves = new Map<string, Partial<LoraPair>>();
   for (const tensor of openSafetensors(file).tensors.values()) {
     const fail = (reason: string, received: unknown, expected?: unknown): FormatError =>
-      new FormatError("use tensor", { file, tensor: tensor.name, reason, received, expected });
+      new FormatError("use", { file, tensor: tensor.name, reason, received, expected });
     const [, module, half] = TENSOR_NAME.exec(tensor.name) ?? [];
     if (module === undefined)
       throw fail("not a LoRA matrix", tensor.name, "base_model.model.MODULE.lora_A.weight or lora_B");
@@ -137,12 +137,11 @@ function openPairs(dir: string): Map<string, LoraPair> {
   const pairs = new Map<string, LoraPair>();
   for (const [module, { a, b }] of halves) {
     if (a === undefined || b === undefined) {
-      const reason = `the module has no lora_${a === undefined ? "A" : "B"}`;
-      throw new FormatError("use adapter", { file, tensor: module, reason });
+      throw new FormatError("use", { file, reason: `${module} has no lora_${a === undefined ? "A" : "B"}` });
     }
     pairs.set(module, { a, b });
   }
-  if (pairs.size === 0) throw new FormatError("use adapter", { file, reason: "it holds no tensors" });
+  if (pairs.size === 0) throw new FormatError("use", { file, reason: "it holds no tensors" });
   return pairs;
 }
 
@@ -150,7 +149,7 @@ function openPairs(dir: string): Map<string, LoraPair> {
 function checkTargeted(module: string, targets: unknown, file: string): void {
   if (!Array.isArray(targets)) return;
   if (targets.some((target) => module === target || module.endsWith(`.${target}`))) return;
-  throw new FormatError("use adapter", {
+  throw new FormatError("use", {
     file,
     reason: `there are matrices for ${module}, which target_modules does not name`,
   });
@@ -163,7 +162,7 @@ function checkShapes({ a, b }: LoraPair, rank: number): void {
   ] as const) {
     if (tensor.shape[dim] === rank) continue;
     const reason = "the shape does not match the rank";
-    throw new FormatError("use tensor", {
+    throw new FormatError("use", {
       file: tensor.path,
       tensor: tensor.name,
       reason,

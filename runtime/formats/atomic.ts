@@ -17,12 +17,12 @@ import process from "node:process";
 export type Write = (chunk: Uint8Array) => void;
 
 /** Runs `body` with a writer into a temporary file beside `path`, syncs it and renames it; on a throw nothing is left. */
-export function writeFileAtomically(path: string, body: (write: Write) => void): void {
+export async function writeFileAtomically(path: string, body: (write: Write) => void | Promise<void>): Promise<void> {
   const temporary = temporaryName(path);
   const file = openSync(temporary, "w");
   let open = true;
   try {
-    body((chunk) => {
+    await body((chunk) => {
       for (let done = 0; done < chunk.length; ) done += writeSync(file, chunk, done, chunk.length - done);
     });
     fsyncSync(file);
@@ -36,8 +36,8 @@ export function writeFileAtomically(path: string, body: (write: Write) => void):
   }
 }
 
-export function writeJson(path: string, value: unknown): void {
-  writeFileAtomically(path, (write) => write(new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`)));
+export async function writeJson(path: string, value: unknown): Promise<void> {
+  await writeFileAtomically(path, (write) => write(new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`)));
 }
 
 /**
@@ -45,14 +45,18 @@ export function writeJson(path: string, value: unknown): void {
  *
  * @param replace allows a `dir` that exists, if it is empty or a model's folder: anything else is never deleted
  */
-export function makeFolderAtomically<T>(dir: string, replace: boolean, body: (temporary: string) => T): T {
+export async function makeFolderAtomically<T>(
+  dir: string,
+  replace: boolean,
+  body: (temporary: string) => Promise<T>,
+): Promise<T> {
   const target = resolve(dir);
   checkReplaceable(target, dir, replace);
   mkdirSync(dirname(target), { recursive: true });
   const temporary = temporaryName(target);
   mkdirSync(temporary);
   try {
-    const result = body(temporary);
+    const result = await body(temporary);
     const old = `${temporary}.old`;
     if (existsSync(target)) renameSync(target, old);
     renameSync(temporary, target);

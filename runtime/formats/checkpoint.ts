@@ -108,10 +108,9 @@ export class Checkpoint {
   /** @throws {FormatError} when it is missing or not of the expected dtype and shape. */
   tensor(name: string, expectation: TensorExpectation = {}): StoredTensor {
     const tensor = this.tensors.get(name);
-    if (tensor === undefined)
-      throw new FormatError("find tensor", { file: this.dir, tensor: name, reason: "it is missing" });
+    if (tensor === undefined) throw new FormatError("find", { file: this.dir, tensor: name, reason: "it is missing" });
     const fail = (reason: string, received: unknown, expected: unknown): FormatError =>
-      new FormatError("use tensor", { file: tensor.path, tensor: name, reason, received, expected });
+      new FormatError("use", { file: tensor.path, tensor: name, reason, received, expected });
     const { dtype, shape } = expectation;
     const dtypes = typeof dtype === "string" ? [dtype] : dtype;
     if (dtypes !== undefined && !dtypes.includes(tensor.dtype))
@@ -138,7 +137,7 @@ export class Checkpoint {
     const packed = this.has(`${module}.qweight`);
     if (packed && this.has(`${module}.weight`)) {
       const reason = "the module has both .weight and .qweight";
-      throw new FormatError("use module", { file: this.dir, tensor: module, reason });
+      throw new FormatError("use", { file: this.dir, tensor: `${module}.qweight`, reason });
     }
     if (!packed) {
       const weight = this.tensor(`${module}.weight`, { dtype: FLOAT_DTYPES, shape: [outFeatures, inFeatures] });
@@ -146,7 +145,7 @@ export class Checkpoint {
     }
     if (this.quantization === undefined) {
       const reason = "packed weights need a quantization_config in config.json";
-      throw new FormatError("use module", { file: this.dir, tensor: module, reason });
+      throw new FormatError("use", { file: this.dir, tensor: `${module}.qweight`, reason });
     }
     return this.#affine(module, schemeOf(this.quantization, module), outFeatures, inFeatures);
   }
@@ -155,9 +154,9 @@ export class Checkpoint {
     const { bits, group, zero } = scheme;
     if (inFeatures % group !== 0) {
       const reason = "the group size does not divide the input features";
-      throw new FormatError("use module", {
+      throw new FormatError("use", {
         file: this.dir,
-        tensor: module,
+        tensor: `${module}.qweight`,
         reason,
         received: group,
         expected: `a divisor of ${inFeatures}`,
@@ -198,7 +197,7 @@ function quantizationOf(dir: string, config: JsonObject): Quantization | undefin
     const file = join(dir, "config.json");
     if (!isObject(inside)) {
       const reason = "quantization_config is not an object";
-      throw new FormatError("read config", { file, reason, received: kindOf(inside), expected: "object" });
+      throw new FormatError("read", { file, reason, received: kindOf(inside), expected: "object" });
     }
     return parseQuantization(inside, file);
   }
@@ -214,13 +213,13 @@ function openTensors(dir: string): ReadonlyMap<string, StoredTensor> {
   const index = join(dir, INDEX);
   if (existsSync(index)) return openIndexed(dir, index);
   const reason = `neither ${SINGLE} nor ${INDEX} is there`;
-  throw new FormatError("open model", { file: dir, reason });
+  throw new FormatError("open", { file: dir, reason });
 }
 
 function openIndexed(dir: string, index: string): ReadonlyMap<string, StoredTensor> {
   const weightMap = readJsonObject(index).weight_map;
   if (!isObject(weightMap)) {
-    throw new FormatError("read index", {
+    throw new FormatError("read", {
       file: index,
       reason: "no weight_map",
       received: kindOf(weightMap),
@@ -231,7 +230,7 @@ function openIndexed(dir: string, index: string): ReadonlyMap<string, StoredTens
   const tensors = new Map<string, StoredTensor>();
   for (const [name, shard] of Object.entries(weightMap)) {
     const fail = (reason: string, received: unknown): FormatError =>
-      new FormatError("find tensor", { file: index, tensor: name, reason, received });
+      new FormatError("find", { file: index, tensor: name, reason, received });
     // A shard is a file beside the index, never a path that leads elsewhere.
     if (typeof shard !== "string" || shard !== basename(shard) || !shard.endsWith(".safetensors")) {
       throw fail("the shard is not the name of a .safetensors file in this folder", shard);

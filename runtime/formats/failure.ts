@@ -14,14 +14,15 @@ export class FormatError extends Error {
   readonly file: string;
   readonly tensor: string | undefined;
 
-  /** `action` completes "Cannot ...", for instance "read tensor". */
-  constructor(action: string, details: FailureDetails) {
-    const subject = details.tensor === undefined ? action : `${action} ${JSON.stringify(details.tensor)}`;
+  /** `verb` is what was attempted with the tensor, or else with the file. */
+  constructor(verb: "find" | "import" | "open" | "parse" | "read" | "use" | "write", details: FailureDetails) {
+    const { file, tensor } = details;
+    const subject = tensor === undefined ? file : `tensor ${JSON.stringify(tensor)} in ${file}`;
     const received = details.received === undefined ? "" : `, received ${show(details.received)}`;
     const expected = details.expected === undefined ? "" : `, expected ${show(details.expected)}`;
-    super(`Cannot ${subject} in ${details.file}: ${details.reason}${received}${expected}`);
-    this.file = details.file;
-    this.tensor = details.tensor;
+    super(`Cannot ${verb} ${subject}: ${details.reason}${received}${expected}`);
+    this.file = file;
+    this.tensor = tensor;
   }
 }
 

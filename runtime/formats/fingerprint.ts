@@ -36,7 +36,7 @@ export function fingerprintOf(
   if (stored === undefined) return computeFingerprint(config, tensors);
   if (typeof stored === "string" && /^[0-9a-f]{64}$/.test(stored)) return stored;
   const reason = `${FINGERPRINT_KEY} is no SHA-256`;
-  throw new FormatError("read config", {
+  throw new FormatError("read", {
     file: configFile,
     reason,
     received: stored,

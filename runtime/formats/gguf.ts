@@ -148,7 +148,7 @@ function place(
   reader: GgufReader,
 ): GgufTensor {
   const fail = (reason: string, received: unknown, expected?: unknown): FormatError =>
-    new FormatError("read tensor", { file: reader.path, tensor: name, reason, received, expected });
+    new FormatError("read", { file: reader.path, tensor: name, reason, received, expected });
   const type = (Object.keys(TYPES) as GgufType[]).find((name) => TYPES[name].id === typeId);
   if (type === undefined) {
     throw fail("unsupported type", OTHER_TYPES[typeId] ?? `type ${typeId}`, Object.keys(TYPES).join(", "));
@@ -173,8 +173,7 @@ function checkOverlap(tensors: readonly GgufTensor[], path: string): void {
   const names = new Set<string>();
   let end = 0;
   for (const tensor of [...tensors].sort((a, b) => a.offset - b.offset)) {
-    const fail = (reason: string): FormatError =>
-      new FormatError("read tensor", { file: path, tensor: tensor.name, reason });
+    const fail = (reason: string): FormatError => new FormatError("read", { file: path, tensor: tensor.name, reason });
     if (names.has(tensor.name)) throw fail("the name occurs twice");
     if (tensor.offset < end) throw fail("it overlaps another tensor");
     names.add(tensor.name);

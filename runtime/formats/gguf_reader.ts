@@ -19,7 +19,7 @@ export class GgufReader implements Disposable {
     try {
       this.#file = openSync(path, "r");
     } catch (error) {
-      throw new FormatError("open file", {
+      throw new FormatError("open", {
         file: path,
         reason: error instanceof Error ? error.message : String(error),
       });
@@ -84,7 +84,7 @@ export class GgufReader implements Disposable {
   }
 
   failure(reason: string, received?: unknown, expected?: unknown): FormatError {
-    return new FormatError("read GGUF", {
+    return new FormatError("read", {
       file: this.path,
       reason: `${reason} at byte ${this.position}`,
       received,

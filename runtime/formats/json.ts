@@ -25,7 +25,7 @@ export function decodeUtf8(bytes: Uint8Array, file: string): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    throw new FormatError("read text", { file, reason: "not valid UTF-8" });
+    throw new FormatError("read", { file, reason: "not valid UTF-8" });
   }
 }
 
@@ -34,10 +34,10 @@ export function parseJsonText(text: string, file: string): JsonObject {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new FormatError("parse JSON", { file, reason: error instanceof Error ? error.message : String(error) });
+    throw new FormatError("parse", { file, reason: error instanceof Error ? error.message : String(error) });
   }
   if (!isObject(value)) {
-    throw new FormatError("parse JSON", {
+    throw new FormatError("parse", {
       file,
       reason: "wrong top level",
       received: kindOf(value),
@@ -85,10 +85,10 @@ export function kindOf(value: unknown): string {
 
 function readBounded(file: string, maxBytes: number): Uint8Array {
   const stat = statSync(file, { throwIfNoEntry: false });
-  if (stat === undefined) throw new FormatError("read file", { file, reason: "it does not exist" });
-  if (!stat.isFile()) throw new FormatError("read file", { file, reason: "not a regular file" });
+  if (stat === undefined) throw new FormatError("read", { file, reason: "it does not exist" });
+  if (!stat.isFile()) throw new FormatError("read", { file, reason: "not a regular file" });
   if (stat.size > maxBytes) {
-    throw new FormatError("read file", {
+    throw new FormatError("read", {
       file,
       reason: "too large",
       received: stat.size,

@@ -20,7 +20,7 @@ const REPEATED_GROUP = /\)[*+{]/;
 export function parsePatterns(value: unknown, key: string, file: string): NamePattern[] {
   if (value === undefined || value === null) return [];
   const fail = (reason: string, received: unknown, expected?: unknown): FormatError =>
-    new FormatError("use adapter", { file, reason, received, expected });
+    new FormatError("use", { file, reason, received, expected });
   if (!isObject(value)) throw fail(`bad ${key}`, kindOf(value), "object");
   return Object.entries(value).map(([pattern, number]) => {
     if (typeof number !== "number" || !(number > 0)) throw fail(`bad value in ${key}`, number, "a positive number");

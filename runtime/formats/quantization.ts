@@ -31,7 +31,7 @@ export function parseQuantization(config: JsonObject, file: string): Quantizatio
     case "apiq":
       return parseApiq(config, file);
     default:
-      throw refusal(file, "unknown quant_method", config.quant_method ?? "none", '"gptq" or "apiq"');
+      throw refusal(file, "an unknown quant_method", config.quant_method ?? "none", '"gptq" or "apiq"');
   }
 }
 
@@ -51,7 +51,7 @@ function parseGptq(config: JsonObject, file: string): Quantization {
   if (config.desc_act === true) throw actOrder(file, "desc_act is true");
   const format = config.checkpoint_format ?? "gptq";
   if (format !== "gptq" && format !== "gptq_v2") {
-    throw refusal(file, "unknown checkpoint_format", format, '"gptq" or "gptq_v2"');
+    throw refusal(file, "an unknown checkpoint_format", format, '"gptq" or "gptq_v2"');
   }
   const base = {
     bits: parseBits(config.bits, file),
@@ -63,14 +63,14 @@ function parseGptq(config: JsonObject, file: string): Quantization {
 }
 
 function parseApiq(config: JsonObject, file: string): Quantization {
-  if (config.version !== 1) throw refusal(file, "unknown version of the apiq format", config.version ?? "none", 1);
+  if (config.version !== 1) throw refusal(file, "an unknown version of the apiq format", config.version ?? "none", 1);
   const base = parseScheme(config, file);
   const modules = new Map<string, AffineScheme>();
   const overrides = config.modules ?? {};
-  if (!isObject(overrides)) throw refusal(file, "modules is not an object", kindOf(overrides), "object");
+  if (!isObject(overrides)) throw refusal(file, "modules that are no object", kindOf(overrides), "object");
   for (const [module, settings] of Object.entries(overrides)) {
     if (!isObject(settings))
-      throw refusal(file, `settings of module ${module} are not an object`, kindOf(settings), "object");
+      throw refusal(file, `settings of module ${module} that are no object`, kindOf(settings), "object");
     modules.set(module, parseScheme({ bits: base.bits, group_size: base.group, zero: base.zero, ...settings }, file));
   }
   return { method: "apiq", base, modules };
@@ -79,7 +79,7 @@ function parseApiq(config: JsonObject, file: string): Quantization {
 function parseScheme(config: JsonObject, file: string): AffineScheme {
   const zero = config.zero;
   if (zero !== "integer" && zero !== "float")
-    throw refusal(file, "unknown kind of zero", zero ?? "none", '"integer" or "float"');
+    throw refusal(file, "an unknown kind of zero", zero ?? "none", '"integer" or "float"');
   return { bits: parseBits(config.bits, file), group: parseGroup(config.group_size, file), zero, format: "gptq_v2" };
 }
 
@@ -92,13 +92,13 @@ function parseBits(value: unknown, file: string): Bits {
 function parseGroup(value: unknown, file: string): GroupSize {
   const group = GROUP_SIZES.find((group) => group === value);
   if (group !== undefined) return group;
-  const reason = value === -1 ? "one group for a whole row is not supported" : "unsupported group_size";
+  const reason = value === -1 ? "one group for a whole row, which is not supported" : "an unsupported group_size";
   throw refusal(file, reason, value ?? "none", GROUP_SIZES.join(", "));
 }
 
 /** Act-order checkpoints shuffle the columns: their groups are no runs of `in` that a kernel could stream. */
 export function actOrder(file: string, evidence: string, tensor?: string): FormatError {
-  return new FormatError("use GPTQ weights", {
+  return new FormatError("use", {
     file,
     ...(tensor === undefined ? {} : { tensor }),
     reason: `act-order is not supported (${evidence}); quantize again with desc_act false`,
@@ -106,5 +106,5 @@ export function actOrder(file: string, evidence: string, tensor?: string): Forma
 }
 
 function refusal(file: string, reason: string, received: unknown, expected: unknown): FormatError {
-  return new FormatError("use quantization_config", { file, reason, received, expected });
+  return new FormatError("use", { file, reason: `quantization_config has ${reason}`, received, expected });
 }

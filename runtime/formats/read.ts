@@ -28,7 +28,7 @@ export function readRange(path: string, tensor: string, offset: number, bytes: n
       const got = readSync(file, target, done, bytes - done, offset + done);
       if (got === 0) {
         const received = `${done} bytes`;
-        throw new FormatError("read tensor", { file: path, tensor, reason: "truncated", received, expected: bytes });
+        throw new FormatError("read", { file: path, tensor, reason: "truncated", received, expected: bytes });
       }
       done += got;
     }
@@ -62,5 +62,5 @@ export function readInts(tensor: StoredTensor): Int32Array<ArrayBuffer> {
 
 function wrongDtype(tensor: StoredTensor, expected: string): FormatError {
   const details = { file: tensor.path, tensor: tensor.name, reason: "wrong dtype", received: tensor.dtype, expected };
-  return new FormatError("read tensor", details);
+  return new FormatError("read", details);
 }

@@ -55,10 +55,10 @@ function readHeader(path: string): { header: Uint8Array; bytes: number; dataStar
   const file = openFile(path);
   try {
     const stat = fstatSync(file);
-    if (!stat.isFile()) throw new FormatError("read header", { file: path, reason: "not a regular file" });
+    if (!stat.isFile()) throw new FormatError("read", { file: path, reason: "not a regular file" });
     const bytes = stat.size;
     if (bytes < 8) {
-      throw new FormatError("read header", {
+      throw new FormatError("read", {
         file: path,
         reason: "truncated",
         received: `${bytes} bytes`,
@@ -69,7 +69,7 @@ function readHeader(path: string): { header: Uint8Array; bytes: number; dataStar
     const room = Math.min(MAX_HEADER_BYTES, bytes - 8);
     if (length < 2 || length > room) {
       const reason = "header length does not fit the file";
-      throw new FormatError("read header", { file: path, reason, received: length, expected: `2 to ${room} bytes` });
+      throw new FormatError("read", { file: path, reason, received: length, expected: `2 to ${room} bytes` });
     }
     return { header: readExactly(file, length, 8, path), bytes, dataStart: 8 + length };
   } finally {
@@ -81,7 +81,7 @@ function openFile(path: string): number {
   try {
     return openSync(path, "r");
   } catch (error) {
-    throw new FormatError("open file", { file: path, reason: error instanceof Error ? error.message : String(error) });
+    throw new FormatError("open", { file: path, reason: error instanceof Error ? error.message : String(error) });
   }
 }
 
@@ -89,7 +89,7 @@ function readExactly(file: number, length: number, position: number, path: strin
   const buffer = Buffer.alloc(length);
   const got = readSync(file, buffer, 0, length, position);
   if (got === length) return buffer;
-  throw new FormatError("read file", { file: path, reason: "truncated", received: `${got} bytes`, expected: length });
+  throw new FormatError("read", { file: path, reason: "truncated", received: `${got} bytes`, expected: length });
 }
 
 function parseHeader(header: Uint8Array, path: string): JsonObject {
@@ -97,8 +97,7 @@ function parseHeader(header: Uint8Array, path: string): JsonObject {
   const entries = parseJsonText(text, path);
   const seen = new Set<string>();
   for (const key of topLevelKeys(text)) {
-    if (seen.has(key))
-      throw new FormatError("read tensor", { file: path, tensor: key, reason: "the name occurs twice" });
+    if (seen.has(key)) throw new FormatError("read", { file: path, tensor: key, reason: "the name occurs twice" });
     seen.add(key);
   }
   return entries;
@@ -107,10 +106,10 @@ function parseHeader(header: Uint8Array, path: string): JsonObject {
 function parseMetadata(value: unknown, path: string): Record<string, string> {
   if (value === undefined) return {};
   const reason = `${METADATA} must map strings to strings`;
-  if (!isObject(value)) throw new FormatError("read header", { file: path, reason, received: kindOf(value) });
+  if (!isObject(value)) throw new FormatError("read", { file: path, reason, received: kindOf(value) });
   const metadata: Record<string, string> = {};
   for (const [key, text] of Object.entries(value)) {
-    if (typeof text !== "string") throw new FormatError("read header", { file: path, reason, received: kindOf(text) });
+    if (typeof text !== "string") throw new FormatError("read", { file: path, reason, received: kindOf(text) });
     metadata[key] = text;
   }
   return metadata;
@@ -118,7 +117,7 @@ function parseMetadata(value: unknown, path: string): Record<string, string> {
 
 function parseEntry(name: string, entry: unknown, path: string, dataStart: number, fileBytes: number): StoredTensor {
   const fail = (reason: string, received?: unknown, expected?: unknown): never => {
-    throw new FormatError("read tensor", { file: path, tensor: name, reason, received, expected });
+    throw new FormatError("read", { file: path, tensor: name, reason, received, expected });
   };
   if (!isObject(entry)) return fail("wrong header entry", kindOf(entry), "object");
   const { dtype, shape, data_offsets: offsets } = entry;
@@ -157,7 +156,7 @@ function checkCoverage(
     if (tensor.offset !== end) {
       const reason = tensor.offset < end ? "it overlaps another tensor" : "there is a hole before it";
       const received = `begin ${tensor.offset - dataStart}`;
-      throw new FormatError("read tensor", {
+      throw new FormatError("read", {
         file: path,
         tensor: tensor.name,
         reason,
@@ -169,7 +168,7 @@ function checkCoverage(
   }
   if (end !== fileBytes) {
     const reason = "the tensors do not cover the data";
-    throw new FormatError("read header", {
+    throw new FormatError("read", {
       file: path,
       reason,
       received: `${fileBytes - dataStart} bytes of data`,

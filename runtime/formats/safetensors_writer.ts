@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
 import { writeFileAtomically } from "./atomic.ts";
 import { dtypeBytes, elementCount, type StoredDtype } from "./dtype.ts";
 import { FormatError } from "./failure.ts";
@@ -20,17 +21,19 @@ export interface TensorToWrite {
  * @returns name and SHA-256 of each tensor, for `makeFingerprint`
  * @throws {FormatError} for a name that occurs twice or data of another length than its shape says
  */
-export function writeSafetensors(
+export async function writeSafetensors(
   path: string,
   tensors: Iterable<TensorToWrite>,
   metadata: Readonly<Record<string, string>> = {},
-): TensorHash[] {
+): Promise<TensorHash[]> {
   const ordered = [...tensors].sort((a, b) => dtypeBytes(b.dtype) - dtypeBytes(a.dtype) || (a.name < b.name ? -1 : 1));
   const header = encodeHeader(path, ordered, metadata);
   const hashes: TensorHash[] = [];
-  writeFileAtomically(path, (write) => {
+  await writeFileAtomically(path, async (write) => {
     write(header);
     for (const tensor of ordered) {
+      // Large files take minutes: signals and timers get their turn between tensors.
+      await setImmediate();
       const hash = createHash("sha256").update(`${tensor.dtype} ${JSON.stringify(tensor.shape)}\n`);
       let bytes = 0;
       for (const piece of typeof tensor.data === "function" ? tensor.data() : [tensor.data]) {
@@ -55,7 +58,7 @@ function encodeHeader(
   let end = 0;
   for (const { name, dtype, shape } of tensors) {
     if (entries.has(name))
-      throw new FormatError("write tensor", { file: path, tensor: name, reason: "the name occurs twice" });
+      throw new FormatError("write", { file: path, tensor: name, reason: "the name occurs twice" });
     const begin = end;
     end += elementCount(shape) * dtypeBytes(dtype);
     entries.set(name, { dtype, shape, data_offsets: [begin, end] });
@@ -72,7 +75,7 @@ function checkBytes(path: string, { name, dtype, shape }: TensorToWrite, bytes: 
   const expected = elementCount(shape) * dtypeBytes(dtype);
   if (bytes === expected) return;
   const reason = "the data does not match dtype and shape";
-  throw new FormatError("write tensor", {
+  throw new FormatError("write", {
     file: path,
     tensor: name,
     reason,

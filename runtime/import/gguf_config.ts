@@ -21,7 +21,7 @@ const FAMILIES: Readonly<Record<string, { model_type: string; architectures: str
 export function shapeOf(gguf: Gguf): GgufShape {
   const architecture = String(gguf.metadata.get("general.architecture") ?? "none");
   const fail = (reason: string, received: unknown, expected: unknown): FormatError =>
-    new FormatError("import model", { file: gguf.path, reason, received, expected });
+    new FormatError("import", { file: gguf.path, reason, received, expected });
   if (!Object.hasOwn(FAMILIES, architecture)) {
     throw fail("unsupported architecture", architecture, Object.keys(FAMILIES).join(", "));
   }
@@ -53,7 +53,7 @@ export function configFromMetadata(gguf: Gguf, { architecture, heads, kvHeads }:
     rope_theta: real(gguf, key("rope.freq_base"), 10000),
     rope_scaling: null,
     hidden_act: "silu",
-    attention_bias: gguf.tensors.some(({ name }) => name === "blk.0.attn_q.bias"),
+    attention_bias: gguf.tensors.some(({ name }) => name === "blk.0.attn_output.bias"),
     ...tokenIds(gguf),
   };
 }
@@ -73,7 +73,7 @@ export function checkConfig(config: JsonObject, configFile: string, gguf: Gguf, 
     const received = config[name] ?? (name === "num_key_value_heads" ? config.num_attention_heads : undefined);
     if (received === value) continue;
     const reason = `${name} does not match ${gguf.path}, so this config.json belongs to another model`;
-    throw new FormatError("use config", { file: configFile, reason, received: received ?? "none", expected: value });
+    throw new FormatError("use", { file: configFile, reason, received: received ?? "none", expected: value });
   }
 }
 
@@ -83,7 +83,7 @@ function refuseScaledRope(gguf: Gguf, architecture: string): void {
   const factors = gguf.tensors.some(({ name }) => name === "rope_freqs.weight");
   if (type === "none" && !factors) return;
   const reason = "its rotary scaling cannot be told from the GGUF; put the model's config.json beside it";
-  throw new FormatError("import model", { file: gguf.path, reason, received: factors ? "rope_freqs.weight" : type });
+  throw new FormatError("import", { file: gguf.path, reason, received: factors ? "rope_freqs.weight" : type });
 }
 
 function tokenIds(gguf: Gguf): JsonObject {
@@ -116,7 +116,7 @@ function toNumber(value: GgufValue | undefined): number | undefined {
 function badKey(gguf: Gguf, key: string, expected: string): FormatError {
   const received = gguf.metadata.get(key);
   const shown = received === undefined ? "none" : String(received);
-  return new FormatError("import model", {
+  return new FormatError("import", {
     file: gguf.path,
     reason: `bad metadata key ${key}`,
     received: shown,

@@ -1,5 +1,5 @@
 /** `apiq import`: a GGUF file becomes a model folder with the same numbers in it, bit for bit. */
-import { copyFileSync, existsSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { makeFolderAtomically, writeJson } from "../formats/atomic.ts";
 import { FormatError } from "../formats/failure.ts";
@@ -27,6 +27,8 @@ export interface ImportOptions {
   out: string;
   /** Replaces an `out` that is a model's folder already. */
   force?: boolean;
+  /** Stops between two tensors; nothing is left then. */
+  signal?: AbortSignal;
 }
 
 export interface ImportResult {
@@ -53,20 +55,24 @@ export interface ImportProgress {
  *
  * @throws {FormatError} for a file that cannot be imported whole and without loss.
  */
-export function importGguf(
+export async function importGguf(
   options: ImportOptions,
   onProgress: (progress: ImportProgress) => void = () => {},
-): ImportResult {
+): Promise<ImportResult> {
   const gguf = openGguf(options.gguf);
   const shape = shapeOf(gguf);
   const tensors = rolesOf(gguf, shape);
-  const config = { ...configOf(gguf, shape, tensors) };
-  return makeFolderAtomically(options.out, options.force ?? false, (dir) => {
+  const config = configOf(gguf, shape, tensors);
+  return await makeFolderAtomically(options.out, options.force ?? false, async (dir) => {
     const entries = tensors.flatMap((tensor) => tensorsOf(gguf, tensor));
     const weights = join(dir, "model.safetensors");
-    const hashes = writeSafetensors(weights, withProgress(entries, onProgress));
+    const report = (progress: ImportProgress): void => {
+      options.signal?.throwIfAborted();
+      onProgress(progress);
+    };
+    const hashes = await writeSafetensors(weights, withProgress(entries, report));
     const fingerprint = makeFingerprint(config, hashes);
-    writeJson(join(dir, "config.json"), { ...config, [FINGERPRINT_KEY]: fingerprint });
+    await writeJson(join(dir, "config.json"), { ...config, [FINGERPRINT_KEY]: fingerprint });
     const warnings = addCompanions(dir, gguf);
     const types: Record<string, number> = {};
     for (const { source } of tensors) types[source.type] = (types[source.type] ?? 0) + 1;
@@ -80,7 +86,7 @@ function rolesOf(gguf: Gguf, { architecture, heads, kvHeads }: GgufShape): Impor
     // Frequencies made from rope_scaling; config.json, which must then be there, says them better.
     if (source.name === "rope_freqs.weight") continue;
     const fail = (reason: string, received?: unknown, expected?: unknown): FormatError =>
-      new FormatError("import tensor", { file: gguf.path, tensor: source.name, reason, received, expected });
+      new FormatError("import", { file: gguf.path, tensor: source.name, reason, received, expected });
     const role = roleOf(source.name);
     if (role === undefined) throw fail(`architecture ${architecture} has no such tensor here`);
     if (source.shape.length > 2) throw fail("wrong shape", source.shape, "one or two dimensions");
@@ -145,7 +151,10 @@ function withProgress(
 /** Copies what lies beside the GGUF and says what the folder lacks. */
 function addCompanions(dir: string, gguf: Gguf): string[] {
   const from = dirname(gguf.path);
-  for (const name of COMPANIONS) if (existsSync(join(from, name))) copyFileSync(join(from, name), join(dir, name));
+  for (const name of COMPANIONS) {
+    // Not copyFile, which would keep the original's permissions: a read-only source must not make a read-only model.
+    if (existsSync(join(from, name))) writeFileSync(join(dir, name), readFileSync(join(from, name)));
+  }
   const template = gguf.metadata.get("tokenizer.chat_template");
   const hasTemplate = ["tokenizer_config.json", "chat_template.jinja"].some((name) => existsSync(join(dir, name)));
   if (typeof template === "string" && !hasTemplate) writeFileSync(join(dir, "chat_template.jinja"), template);

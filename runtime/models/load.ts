@@ -27,6 +27,7 @@ import {
   type StoredTensor,
 } from "../formats/mod.ts";
 import type { DecoderConfig } from "./config.ts";
+import { PackedArena } from "./packed_arena.ts";
 import { inverseFrequencies } from "./rope.ts";
 import type { BlockWeights, DecoderWeights, Linear, Norm } from "./weights.ts";
 
@@ -42,40 +43,31 @@ export type LoadProgress = (done: number, total: number) => void;
 
 const DTYPES: Record<FloatDtype, number> = { F32, F16, BF16 };
 
-const ALIGNMENT = 4096;
-
-function aligned(bytes: number): number {
-  return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
-}
-
 /** Collects what a decoder needs, then loads it in one go, so that everything packed lies in one buffer on huge pages. */
 class Loader {
   readonly #context: Context;
   readonly #checkpoint: Checkpoint;
   readonly #files = new Map<string, DeviceBuffer>();
-  readonly #owned: DeviceBuffer[] = [];
-  #packed: DeviceBuffer | null = null;
-  #packedUsed = 0;
+  readonly #owned: Disposable[] = [];
+  readonly #packed: PackedArena;
   #done = 0;
-  #total = 1;
-  weightBytes = 0;
+  readonly #total: number;
+  #denseBytes = 0;
   mappedBytes = 0;
   readonly #progress: LoadProgress;
 
-  constructor(context: Context, checkpoint: Checkpoint, progress: LoadProgress) {
+  /** @param sources all matrices that will be asked for */
+  constructor(context: Context, checkpoint: Checkpoint, sources: readonly LinearSource[], progress: LoadProgress) {
     this.#context = context;
     this.#checkpoint = checkpoint;
     this.#progress = progress;
+    this.#total = sources.length;
+    const packed = sources.flatMap((source) => (source.kind === "affine" ? [describeAffine(source)] : []));
+    this.#packed = this.#own(new PackedArena(context, packed));
   }
 
-  /** Must come first: all matrices that will be asked for. */
-  reserve(sources: readonly LinearSource[]): void {
-    this.#total = sources.length;
-    let bytes = 0;
-    for (const source of sources) {
-      if (source.kind === "affine") bytes += aligned(this.#context.packedBytes(describeAffine(source)));
-    }
-    if (bytes > 0) this.#packed = this.#own(this.#context.alloc(bytes));
+  get weightBytes(): number {
+    return this.#packed.bytes + this.#denseBytes;
   }
 
   matrix(source: LinearSource): Weight {
@@ -85,7 +77,7 @@ class Loader {
   }
 
   #dense(tensor: StoredTensor, { outFeatures, inFeatures }: { outFeatures: number; inFeatures: number }): Weight {
-    this.weightBytes += tensor.bytes;
+    this.#denseBytes += tensor.bytes;
     return {
       data: this.#place(tensor),
       kind: WEIGHT_DENSE,
@@ -99,12 +91,7 @@ class Loader {
   }
 
   #repack(source: AffineSource): Weight {
-    const shape = describeAffine(source);
-    const bytes = this.#context.packedBytes(shape);
-    if (!this.#packed) throw new Error("Cannot repack a matrix: nothing was reserved");
-    const weight = { ...shape, data: this.#packed.at(this.#packedUsed) };
-    this.#packedUsed += aligned(bytes);
-    this.weightBytes += bytes;
+    const weight = this.#packed.place(describeAffine(source));
     const staged: DeviceBuffer[] = [];
     const stage = (tensor: StoredTensor): Ref => {
       if (isAligned(tensor)) return this.#mapped(tensor);
@@ -161,13 +148,13 @@ class Loader {
     return copy;
   }
 
-  #own(buffer: DeviceBuffer): DeviceBuffer {
-    this.#owned.push(buffer);
-    return buffer;
+  #own<T extends Disposable>(value: T): T {
+    this.#owned.push(value);
+    return value;
   }
 
   dispose(): void {
-    for (const buffer of this.#owned.splice(0).reverse()) buffer[Symbol.dispose]();
+    for (const value of this.#owned.splice(0).reverse()) value[Symbol.dispose]();
   }
 }
 
@@ -229,9 +216,8 @@ export function loadDecoder(
   const blocks = Array.from({ length: config.layers }, (_, layer) => planBlock(checkpoint, config, layer));
   const matrices = [embedding, ...(config.tiedEmbeddings ? [] : [head]), ...blocks.flat().map((plan) => plan.source)];
 
-  const loader = new Loader(context, checkpoint, progress);
+  const loader = new Loader(context, checkpoint, matrices, progress);
   try {
-    loader.reserve(matrices);
     const norm = (name: string, size: number): Norm => ({ weight: loader.vector(`${name}.weight`, size), size });
     let loraTarget = 0;
     const linear = ({ name, source }: LinearPlan): Linear => ({

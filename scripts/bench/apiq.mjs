@@ -11,7 +11,8 @@ const PROGRAM = join("scripts", "apiq");
  *
  * @param {string} shapeName
  * @param {{ threads: number, promptTokens: number }} options promptTokens: what the prefill figure has to be for
- * @returns {{ command: string, result: object } | { command: string, unavailable: string }}
+ * @returns {{ command: string, result: object } | { command: string, unavailable: string, failed: boolean }}
+ *   failed: it was there and went wrong
  */
 export function runApiq(shapeName, { threads, promptTokens }) {
   const args = [
@@ -19,7 +20,9 @@ export function runApiq(shapeName, { threads, promptTokens }) {
     ...["--threads", String(threads), "--json"],
   ];
   const command = commandLine(PROGRAM, args);
-  if (!existsSync(join(REPOSITORY, PROGRAM))) return { command, unavailable: `there is no ${PROGRAM}` };
+  if (!existsSync(join(REPOSITORY, PROGRAM))) {
+    return { command, unavailable: `there is no ${PROGRAM}`, failed: false };
+  }
   try {
     const result = runForJson(join(REPOSITORY, PROGRAM), args, REPOSITORY);
     const { tokens } = result.prefill;
@@ -28,7 +31,7 @@ export function runApiq(shapeName, { threads, promptTokens }) {
     }
     return { command, result };
   } catch (error) {
-    if (error instanceof ProgramError) return { command, unavailable: error.message };
+    if (error instanceof ProgramError) return { command, unavailable: error.message, failed: true };
     throw error;
   }
 }

@@ -52,12 +52,13 @@ export function prepareModel(shapeName, format, cachedTokens) {
  *
  * @param {string} program
  * @param {{ path: string }} model
- * @param {{ threads: number, promptTokens: number, decodeSteps: number }} options
+ * @param {{ threads: number, promptTokens: number, decodeSteps: number, decodeDepth: number }} options
  */
-export function runLlama(program, model, { threads, promptTokens, decodeSteps }) {
+export function runLlama(program, model, { threads, promptTokens, decodeSteps, decodeDepth }) {
   const args = [
     ...["--libraries", LIBRARIES_DIR, "--model", model.path, "--threads", String(threads)],
     ...["--prompt", String(promptTokens), "--repeats", "1", "--steps", String(decodeSteps)],
+    ...["--depth", String(decodeDepth)],
   ];
   return { command: commandLine(program, args), result: runForJson(program, args) };
 }

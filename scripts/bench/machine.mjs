@@ -1,6 +1,6 @@
 /** What the figures were measured on. */
 import { readFileSync } from "node:fs";
-import { availableParallelism, cpus, release, totalmem } from "node:os";
+import { availableParallelism, cpus, loadavg, release, totalmem } from "node:os";
 import { compile, runForJson } from "./programs.mjs";
 
 /** Instruction sets that a kernel of either side may use. */
@@ -38,6 +38,8 @@ export function describeMachine() {
     features: flags && FEATURES.filter((feature) => flags.has(feature)),
     memoryBytes: totalmem(),
     kernel: release(),
+    /** Over the last minute, at the moment of the call. */
+    loadAverage: loadavg()[0],
     transparentHugePages: orNull(transparentHugePages),
   };
 }

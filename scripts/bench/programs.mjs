@@ -63,7 +63,9 @@ export function runForJson(program, args, cwd) {
 export function compile(name) {
   const source = join(import.meta.dirname, `${name}.cpp`);
   const compiler = process.env.CXX ?? "c++";
-  const key = createHash("sha256").update([compiler, ...COMPILER_FLAGS].join(" ")).update(readFileSync(source));
+  const key = createHash("sha256")
+    .update([compiler, ...COMPILER_FLAGS].join(" "))
+    .update(readFileSync(source));
   const program = join(CACHE_DIR, `${name}-${key.digest("hex").slice(0, 12)}`);
   if (!existsSync(program)) {
     mkdirSync(CACHE_DIR, { recursive: true });

@@ -33,28 +33,38 @@ export function summarize(subject, results, bandwidth) {
   });
   const decode = phase("decode", 1);
   const fractionOfBandwidth = (decode.tokensPerSecond * subject.bytesPerStep) / bandwidth;
-  return { ...subject, decode: { ...decode, fractionOfBandwidth }, prefill: phase("prefill", results[0].prefill.tokens) };
+  return {
+    ...subject,
+    decode: { ...decode, fractionOfBandwidth },
+    prefill: phase("prefill", results[0].prefill.tokens),
+  };
 }
 
 /**
  * How many times as fast apiq is: decode against TQ2_0 (or the first format, where that was not run), prefill against
- * the format that is fastest there.
+ * the format that is fastest there. `ratio` is that of the medians, `bestRatio` that of the best runs, which suffers
+ * less from a busy machine.
  *
  * @param {Summary} apiq
  * @param {readonly Summary[]} llamas at least one
  */
 export function compare(apiq, llamas) {
-  const decodeRival = llamas.find(({ format }) => format === "TQ2_0") ?? llamas[0];
   const prefillRival = llamas.reduce((best, llama) =>
     llama.prefill.tokensPerSecond > best.prefill.tokensPerSecond ? llama : best,
   );
+  const against = (rival, phase) => ({
+    rival: rival.format,
+    ratio: apiq[phase].tokensPerSecond / rival[phase].tokensPerSecond,
+    bestRatio: apiq[phase].bestTokensPerSecond / rival[phase].bestTokensPerSecond,
+  });
   return {
-    decode: apiq.decode.tokensPerSecond / decodeRival.decode.tokensPerSecond,
-    decodeAgainst: decodeRival.format,
-    prefill: apiq.prefill.tokensPerSecond / prefillRival.prefill.tokensPerSecond,
-    prefillAgainst: prefillRival.format,
+    decode: against(llamas.find(({ format }) => format === "TQ2_0") ?? llamas[0], "decode"),
+    prefill: against(prefillRival, "prefill"),
   };
 }
+
+/** A load average before the run above which other programs take a share that shows. */
+const LOAD_OF_OTHERS = 0.3;
 
 const rate = (phase) => `${phase.tokensPerSecond.toFixed(1)} (${phase.bestTokensPerSecond.toFixed(1)})`;
 const gigabytes = (bytes) => (bytes / 1e9).toFixed(1);
@@ -67,7 +77,10 @@ function alignColumns(table) {
   );
 }
 
-function renderThreads({ threads, bandwidth, summaries, apiqUnavailable, ratio }, promptTokens) {
+const renderRatio = (phase, { rival, ratio, bestRatio }) =>
+  `  ${phase}: apiq is ${ratio.toFixed(2)} (${bestRatio.toFixed(2)}) times as fast as llama.cpp ${rival}`;
+
+function renderThreads({ threads, bandwidth, summaries, apiqUnavailable, comparison }, promptTokens) {
   const rows = summaries.map(({ engine, format, bytesPerStep, decode, prefill }) => [
     `  ${engine} ${format}`,
     rate(decode),
@@ -81,12 +94,7 @@ function renderThreads({ threads, bandwidth, summaries, apiqUnavailable, ratio }
     `${threads} thread${threads === 1 ? "" : "s"}, read bandwidth ${gigabytes(bandwidth.bytesPerSecond)} (${gigabytes(bandwidth.bestBytesPerSecond)}) GB/s`,
     ...(rows.length > 0 ? alignColumns([header, ...rows]) : []),
     ...(apiqUnavailable ? [`  apiq: not available: ${apiqUnavailable}`] : []),
-    ...(ratio
-      ? [
-          `  apiq decodes ${ratio.decode.toFixed(2)} times as fast as ${ratio.decodeAgainst}, ` +
-            `prefills ${ratio.prefill.toFixed(2)} times as fast as ${ratio.prefillAgainst}`,
-        ]
-      : []),
+    ...(comparison ? [renderRatio("decode", comparison.decode), renderRatio("prefill", comparison.prefill)] : []),
   ];
 }
 
@@ -99,9 +107,14 @@ export function render({ machine, shape, rounds, promptTokens, decodeSteps, side
   const { apiq, llama } = sides;
   return [
     `${machine.cpu}, ${machine.cores} cores: ${machine.features?.join(" ") ?? "features unknown"}`,
-    ...(llama ? [`llama.cpp ${llama.release} (${llama.package}): ${llama.cpuBackend}, ${llama.features.join(" ")}`] : []),
+    ...(llama
+      ? [`llama.cpp ${llama.release} (${llama.package}): ${llama.cpuBackend}, ${llama.features.join(" ")}`]
+      : []),
     ...(apiq ? [`apiq: ${apiq.device}, ${apiq.isa}`] : []),
-    `${shape}, random weights, 8-bit head: batch 1, ${decodeSteps} decode steps a round, ${rounds} rounds in turn; median (best)`,
+    `${shape}, random weights, 8-bit head, batch 1; rounds of ${decodeSteps} decode steps, ${rounds} a side; median (best)`,
+    ...(machine.loadAverage > LOAD_OF_OTHERS
+      ? [`The load average was ${machine.loadAverage.toFixed(1)} before: medians may be low`]
+      : []),
     ...measurements.flatMap((measurement) => renderThreads(measurement, promptTokens)),
     "",
     ...commands.map((command) => `$ ${command}`),

@@ -14,6 +14,8 @@ import { SHAPES } from "./shapes.mjs";
 
 const PROMPT_TOKENS = 512;
 const DECODE_STEPS = 64;
+/** Tokens in the KV cache before the first timed step. */
+const DECODE_DEPTH = 16;
 
 const HELP = `Usage: npm run bench -- [options]
 
@@ -68,7 +70,9 @@ function parseCommandLine() {
     shape: oneOf(values.shape, Object.keys(SHAPES), "--shape"),
     threadCounts: values.threads.split(",").map((text) => positiveInteger(text, "--threads")),
     rounds: positiveInteger(values.rounds, "--rounds"),
-    formats: values["skip-llama"] ? [] : values.formats.split(",").map((text) => oneOf(text, LINEAR_FORMATS, "--formats")),
+    formats: values["skip-llama"]
+      ? []
+      : values.formats.split(",").map((text) => oneOf(text, LINEAR_FORMATS, "--formats")),
     jsonPath: values.json,
     help: values.help,
   };
@@ -80,7 +84,7 @@ function progress(text) {
 
 /** All rounds at one thread count: the raw answers of every program, in the order they ran. */
 function measure(threads, { shape, rounds }, llama, models) {
-  const options = { threads, promptTokens: PROMPT_TOKENS, decodeSteps: DECODE_STEPS };
+  const options = { threads, promptTokens: PROMPT_TOKENS, decodeSteps: DECODE_STEPS, decodeDepth: DECODE_DEPTH };
   return Array.from({ length: rounds }, (_, round) => {
     const show = (what) => progress(`${threads} threads, round ${round + 1} of ${rounds}: ${what}`);
     show("read bandwidth");
@@ -104,13 +108,13 @@ function evaluate(threads, rounds, models) {
     const results = rounds.map((round) => round.llamaRuns[index].result);
     return summarize({ engine: "llama.cpp", format, bytesPerStep }, results, bandwidth.bytesPerSecond);
   });
-  const failed = rounds.find((round) => round.apiqRun.unavailable !== undefined);
-  if (failed) return { threads, bandwidth, summaries: llamas, apiqUnavailable: failed.apiqRun.unavailable, rounds };
+  const missing = rounds.find((round) => round.apiqRun.unavailable !== undefined);
+  if (missing) return { threads, bandwidth, summaries: llamas, apiqUnavailable: missing.apiqRun.unavailable, rounds };
   const results = rounds.map((round) => round.apiqRun.result);
   const subject = { engine: "apiq", format: "2-bit, groups of 64", bytesPerStep: results[0].bytesPerStep };
   const apiq = summarize(subject, results, bandwidth.bytesPerSecond);
-  const ratio = llamas.length > 0 ? compare(apiq, llamas) : null;
-  return { threads, bandwidth, summaries: [...llamas, apiq], ratio, rounds };
+  const comparison = llamas.length > 0 ? compare(apiq, llamas) : null;
+  return { threads, bandwidth, summaries: [...llamas, apiq], comparison, rounds };
 }
 
 /** What ran on either side, from the first answer of each. */
@@ -141,27 +145,32 @@ function main() {
     return;
   }
   const { shape, threadCounts, rounds, formats } = options;
+  const machine = describeMachine();
   progress("preparing");
   const llama = formats.length > 0 ? prepareLlama() : null;
-  const models = formats.map((format) => prepareModel(shape, format, DECODE_STEPS / 2));
-  const measurements = threadCounts.map((threads) => evaluate(threads, measure(threads, options, llama, models), models));
+  const models = formats.map((format) => prepareModel(shape, format, DECODE_DEPTH + DECODE_STEPS / 2));
+  const measurements = threadCounts.map((threads) =>
+    evaluate(threads, measure(threads, options, llama, models), models),
+  );
   progress("");
 
   const [{ llamaRuns, apiqRun }] = measurements[0].rounds;
   const report = {
     date: new Date().toISOString(),
-    machine: describeMachine(),
+    machine,
     sides: describeSides(measurements, llama),
     shape,
     rounds,
     promptTokens: PROMPT_TOKENS,
     decodeSteps: DECODE_STEPS,
+    decodeDepth: DECODE_DEPTH,
     commands: [...llamaRuns, apiqRun].map(({ command }) => command),
     measurements,
   };
   console.log(render(report));
   if (options.jsonPath !== undefined) writeJson(options.jsonPath, report);
-  if (measurements.some(({ apiqUnavailable }) => apiqUnavailable !== undefined)) process.exitCode = 1;
+  if (measurements.some((measurement) => measurement.rounds.some(({ apiqRun }) => apiqRun.failed)))
+    process.exitCode = 1;
 }
 
 try {

@@ -24,23 +24,30 @@ struct LoraPlan {
 
 LoraPlan plan(ContextBase& context, const apiq_lora_args& args);
 
-// What is wrong with a slot (a format for a text; null: nothing): its contents are data, checked when the op runs.
-inline const char* lora_slot_fault(const apiq_lora_slot& slot, const LoraPlan& plan, uint32_t out_features) {
-  if (slot.rank > plan.max_rank) return "the rank exceeds max_rank";
-  if (slot.rank == 0) return nullptr;
-  if (slot.dtype != APIQ_F32 && slot.dtype != APIQ_F16) return "the dtype is neither APIQ_F32 nor APIQ_F16";
-  if (!std::isfinite(slot.scale)) return "the scale is not finite";
-  if (slot.reserved != 0) return "reserved is not 0";
+// What is wrong with a slot. Its contents are data, checked when the op runs.
+struct LoraSlotFault {
+  apiq_status status;  // APIQ_OK: nothing is
+  const char* text;
+};
+
+inline LoraSlotFault lora_slot_fault(const apiq_lora_slot& slot, const LoraPlan& plan, uint32_t out_features) {
+  if (slot.rank == 0) return {APIQ_OK, nullptr};
+  if (slot.rank > plan.max_rank) return {APIQ_INVALID_ARGUMENT, "the rank exceeds max_rank"};
+  if (slot.dtype != APIQ_F32 && slot.dtype != APIQ_F16) return {APIQ_INVALID_ARGUMENT, "the dtype is neither APIQ_F32 nor APIQ_F16"};
+  if (!std::isfinite(slot.scale)) return {APIQ_INVALID_ARGUMENT, "the scale is not finite"};
+  if (slot.reserved != 0) return {APIQ_INVALID_ARGUMENT, "reserved is not 0"};
   const uint64_t element = slot.dtype == APIQ_F32 ? sizeof(float) : sizeof(uint16_t);
+  if (slot.a_offset % element != 0 || slot.b_offset % element != 0) {
+    return {APIQ_INVALID_ARGUMENT, "an offset is not aligned to its element"};
+  }
   const auto reaches_past = [&](uint64_t offset, uint32_t width) {
     uint64_t bytes;
     return __builtin_mul_overflow(uint64_t{slot.rank} * width, element, &bytes) || offset > plan.pool_bytes ||
            bytes > plan.pool_bytes - offset;
   };
-  if (slot.a_offset % element != 0 || slot.b_offset % element != 0) return "an offset is not aligned to its element";
-  if (reaches_past(slot.a_offset, plan.in_features)) return "A reaches past the pool";
-  if (reaches_past(slot.b_offset, out_features)) return "B reaches past the pool";
-  return nullptr;
+  if (reaches_past(slot.a_offset, plan.in_features)) return {APIQ_OUT_OF_RANGE, "A reaches past the pool"};
+  if (reaches_past(slot.b_offset, out_features)) return {APIQ_OUT_OF_RANGE, "B reaches past the pool"};
+  return {APIQ_OK, nullptr};
 }
 
 }  // namespace apiq

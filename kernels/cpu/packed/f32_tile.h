@@ -50,7 +50,7 @@ template <uint32_t bits, bool float_zero, uint32_t tokens>
 
 struct F32Tile {
   template <uint32_t bits, bool float_zero, uint32_t tokens>
-  static void run(const AffineMatrix& matrix, uint64_t tile, const float* x, uint64_t x_stride, const Output& output) {
+  [[gnu::noinline]] static void run(const AffineMatrix& matrix, uint64_t tile, const float* x, uint64_t x_stride, const Output& output) {
     Vec16 partial[4][tokens];
     for (uint32_t j = 0; j < 4; j++) {
       Vec16 sum[tokens];

@@ -59,6 +59,13 @@ template <uint32_t bits>
 
 [[gnu::always_inline]] inline __m256i widen(__m256i pairs, int16_t factor) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(factor)); }
 
+// sum += pairs, in this order. Left alone, g++ turns a chain of additions into a tree of all the products, which do not fit the
+// registers: it spilled every one of them. The empty assembly stops that.
+[[gnu::always_inline]] inline void accumulate(__m256i& sum, __m256i pairs) {
+  sum = _mm256_add_epi16(sum, pairs);
+  asm("" : "+x"(sum));
+}
+
 // dot[h][t] += the chunks' products, for `halves` halves of the rows starting at the one `chunk` points to.
 template <uint32_t bits, uint32_t tokens, uint32_t halves>
 [[gnu::always_inline]] inline void add_chunks(const std::byte* chunk, const int32_t* x, uint32_t chunks, __m256i (*dot)[tokens]) {
@@ -83,10 +90,10 @@ template <uint32_t bits, uint32_t tokens, uint32_t halves>
           if constexpr (bits == 8) {
             const __m256i nibble = _mm256_set1_epi8(15);
             const __m256i upper = _mm256_and_si256(_mm256_srli_epi32(w[h], 4), nibble);
-            low[h][t] = _mm256_add_epi16(low[h][t], _mm256_maddubs_epi16(_mm256_and_si256(w[h], nibble), input));
-            high[h][t] = _mm256_add_epi16(high[h][t], _mm256_maddubs_epi16(upper, input));
+            accumulate(low[h][t], _mm256_maddubs_epi16(_mm256_and_si256(w[h], nibble), input));
+            accumulate(high[h][t], _mm256_maddubs_epi16(upper, input));
           } else {
-            low[h][t] = _mm256_add_epi16(low[h][t], _mm256_maddubs_epi16(w[h], input));
+            accumulate(low[h][t], _mm256_maddubs_epi16(w[h], input));
           }
         }
       }
@@ -106,7 +113,7 @@ template <uint32_t bits, uint32_t tokens, uint32_t halves>
 
 struct Int8Tile {
   template <uint32_t bits, bool float_zero, uint32_t tokens>
-  static void run(const AffineMatrix& matrix, uint64_t tile, const ActivationBlock& block, const Output& output) {
+  [[gnu::noinline]] static void run(const AffineMatrix& matrix, uint64_t tile, const ActivationBlock& block, const Output& output) {
     const std::byte* const zeros = matrix.tile(tile);
     const std::byte* stream = zeros + matrix.zeros_bytes();
     const uint32_t groups = matrix.groups();

@@ -27,6 +27,19 @@ template <uint32_t bits>
   }
 }
 
+// Decode is a chain of dependent additions, so few tokens spread them over several sums.
+constexpr uint32_t chains_for(uint32_t tokens) { return tokens == 1 ? 4 : tokens == 2 ? 2 : 1; }
+
+// With one token, shifting the fields down would cost as much as multiplying them. They are multiplied where they are in the byte
+// instead, one sum for every place, and the sums are shifted: a sum of products of fields at bit p is a multiple of 2^p.
+constexpr bool in_place(uint32_t bits, uint32_t tokens) { return tokens == 1 && (bits == 2 || bits == 4); }
+constexpr uint32_t place(uint32_t bits, uint32_t chain) { return bits * (chain % (8 / bits)); }
+template <uint32_t bits>
+[[gnu::always_inline]] inline __m512i field_in_place(const __m512i* units, uint32_t f) {
+  constexpr uint32_t fields = 8 / bits;
+  return _mm512_and_si512(units[f / fields], _mm512_set1_epi8(static_cast<char>(((1 << bits) - 1) << (bits * (f % fields)))));
+}
+
 // The zeros of group g, one 32-bit lane a row.
 template <uint32_t bits>
 [[gnu::always_inline]] inline __m512i integer_zeros(const std::byte* zeros, uint32_t g) {
@@ -45,13 +58,14 @@ template <uint32_t bits>
 
 struct Int8Tile {
   template <uint32_t bits, bool float_zero, uint32_t tokens>
-  static void run(const AffineMatrix& matrix, uint64_t tile, const ActivationBlock& block, const Output& output) {
+  [[gnu::noinline]] static void run(const AffineMatrix& matrix, uint64_t tile, const ActivationBlock& block, const Output& output) {
     const std::byte* const zeros = matrix.tile(tile);
     const std::byte* stream = zeros + matrix.zeros_bytes();
     const uint32_t groups = matrix.groups();
     const uint32_t chunks = matrix.group / chunk_columns;
     const int32_t* x = reinterpret_cast<const int32_t*>(block.q);
 
+    constexpr uint32_t chains = chains_for(tokens);
     __m512 sum[tokens];
     for (uint32_t t = 0; t < tokens; t++) sum[t] = _mm512_setzero_ps();
     const std::byte* scales = nullptr;
@@ -60,14 +74,15 @@ struct Int8Tile {
         scales = stream;
         stream += 64;
       }
-      __m512i dot[tokens];
-      if constexpr (float_zero) {
-        for (uint32_t t = 0; t < tokens; t++) dot[t] = _mm512_setzero_si512();
-      } else {
+      __m512i dot[chains][tokens];
+      for (uint32_t chain = 0; chain < chains; chain++) {
+        for (uint32_t t = 0; t < tokens; t++) dot[chain][t] = _mm512_setzero_si512();
+      }
+      if constexpr (!float_zero) {
         // A lane's high half is 0, so vpmaddwd gives z * -sum(q) from the low halves: |sum(q)| <= 127 * 128 fits in 16 bits.
         static_assert(127 * 128 <= INT16_MAX);
         const __m512i z = integer_zeros<bits>(zeros, g);
-        for (uint32_t t = 0; t < tokens; t++) dot[t] = _mm512_madd_epi16(z, _mm512_set1_epi32(block.negative_sum[g * tokens + t]));
+        for (uint32_t t = 0; t < tokens; t++) dot[0][t] = _mm512_madd_epi16(z, _mm512_set1_epi32(block.negative_sum[g * tokens + t]));
       }
       for (uint32_t chunk = 0; chunk < chunks; chunk++) {
         __m512i units[bits];
@@ -78,18 +93,29 @@ struct Int8Tile {
         }
 #pragma GCC unroll 8
         for (uint32_t f = 0; f < chunk_fields; f++) {
-          const __m512i w = field<bits>(units, f);
+          const __m512i w = in_place(bits, tokens) ? field_in_place<bits>(units, f) : field<bits>(units, f);
 #pragma GCC unroll 8
-          for (uint32_t t = 0; t < tokens; t++) dot[t] = _mm512_dpbusd_epi32(dot[t], w, _mm512_set1_epi32(x[f * tokens + t]));
+          for (uint32_t t = 0; t < tokens; t++) {
+            __m512i& sum_of_chain = dot[f % chains][t];
+            sum_of_chain = _mm512_dpbusd_epi32(sum_of_chain, w, _mm512_set1_epi32(x[f * tokens + t]));
+          }
         }
         stream += bits * unit_bytes;
         x += chunk_fields * tokens;
+      }
+#pragma GCC unroll 4
+      for (uint32_t chain = 1; chain < chains; chain++) {
+#pragma GCC unroll 2
+        for (uint32_t t = 0; t < tokens; t++) {
+          const __m512i down = in_place(bits, tokens) ? _mm512_srai_epi32(dot[chain][t], place(bits, chain)) : dot[chain][t];
+          dot[0][t] = _mm512_add_epi32(dot[0][t], down);
+        }
       }
       const __m512 scale = _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(scales) + g % 2));
 #pragma GCC unroll 8
       for (uint32_t t = 0; t < tokens; t++) {
         const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(block.scale[g * tokens + t]));
-        sum[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t]), both, sum[t]);
+        sum[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[0][t]), both, sum[t]);
       }
       if constexpr (float_zero) {
         const __m512 m = _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(zeros) + g));

@@ -14,7 +14,8 @@
 #include "memory.h"
 
 #define APIQ_DEVICE inline
-#define APIQ_KERNEL(threads) void
+#define APIQ_KERNEL(threads) static void
+#define APIQ_UNROLL
 // The static's address names the array, so all threads of a block get the same one.
 #define APIQ_SHARED(type, name, count) \
   static const char name##_tag = 0;    \
@@ -77,12 +78,6 @@ class Global {
     return {first[0], first[1], first[2], first[3]};
   }
   bool present() const { return data_ != nullptr; }
-  T compare_and_swap(uint64_t index, T expected, T value) const {
-    T* const element = at(index, 1, "atomic access");
-    const T before = *element;
-    if (before == expected) *element = value;
-    return before;
-  }
   T add_atomically(uint64_t index, T value) const {
     T* const element = at(index, 1, "atomic access");
     const T before = *element;

@@ -11,6 +11,7 @@
 #pragma once
 
 namespace apiq::cpu::APIQ_ISA {
+namespace {
 
 // Where the segment's intermediate results lie in the task's scratch memory.
 struct Segment {
@@ -19,12 +20,12 @@ struct Segment {
   float* sums;     // [n_queries, head_dim]
 };
 
-inline uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
-inline uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
+uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
+uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 // Q queries times B blocks.
 template <uint32_t Q, uint32_t B, class T>
-inline void score_tile(const AttentionTask& task, const Segment& segment, uint32_t query, uint32_t block) {
+void score_tile(const AttentionTask& task, const Segment& segment, uint32_t query, uint32_t block) {
   const T* k[B];
   for (uint32_t b = 0; b < B; b++) {
     k[b] = static_cast<const T*>(task.k) + static_cast<uint64_t>(task.blocks[block + b]) * task.block_stride;
@@ -50,7 +51,7 @@ inline void score_tile(const AttentionTask& task, const Segment& segment, uint32
 }
 
 template <uint32_t Q, uint32_t B, class T>
-inline void score_blocks(const AttentionTask& task, const Segment& segment, uint32_t query, uint32_t block, uint32_t end) {
+void score_blocks(const AttentionTask& task, const Segment& segment, uint32_t query, uint32_t block, uint32_t end) {
   for (; block + B <= end; block += B) score_tile<Q, B, T>(task, segment, query, block);
   if constexpr (B > 1) {
     if (block < end) score_blocks<Q, B / 2, T>(task, segment, query, block, end);
@@ -59,7 +60,7 @@ inline void score_blocks(const AttentionTask& task, const Segment& segment, uint
 
 // Raw scores of all queries from `query` on, over blocks [block, end).
 template <uint32_t Q, class T>
-inline void score(const AttentionTask& task, const Segment& segment, uint32_t query, uint32_t block, uint32_t end) {
+void score(const AttentionTask& task, const Segment& segment, uint32_t query, uint32_t block, uint32_t end) {
   constexpr uint32_t B = accumulators / Q < 8 ? accumulators / Q : 8;
   for (; query + Q <= task.n_queries; query += Q) score_blocks<Q, B, T>(task, segment, query, block, end);
   if constexpr (Q > 1) {
@@ -68,7 +69,7 @@ inline void score(const AttentionTask& task, const Segment& segment, uint32_t qu
 }
 
 // Turns one query's scores over positions [begin, end) of the segment into probabilities relative to its running maximum.
-inline void softmax_step(float scale, uint32_t first, uint32_t begin, uint32_t end, float* scores, float* sums, uint32_t head_dim,
+void softmax_step(float scale, uint32_t first, uint32_t begin, uint32_t end, float* scores, float* sums, uint32_t head_dim,
                          float* maximum_so_far, float* total) {
   const Vec16 factor = broadcast(scale);
   const Vec16 nothing = broadcast(-__builtin_inff());
@@ -99,7 +100,7 @@ inline void softmax_step(float scale, uint32_t first, uint32_t begin, uint32_t e
 
 // Adds p[j] * v[j] over positions [begin, end) for Q queries and V vectors of head_dim from d on.
 template <uint32_t Q, uint32_t V, class T>
-inline void value_tile(const AttentionTask& task, const Segment& segment, uint32_t query, uint32_t d, uint32_t begin, uint32_t end) {
+void value_tile(const AttentionTask& task, const Segment& segment, uint32_t query, uint32_t d, uint32_t begin, uint32_t end) {
   float* sums[Q];
   const float* probabilities[Q];
   Vec16 acc[Q][V];
@@ -127,7 +128,7 @@ inline void value_tile(const AttentionTask& task, const Segment& segment, uint32
 }
 
 template <uint32_t Q, uint32_t V, class T>
-inline void value_columns(const AttentionTask& task, const Segment& segment, uint32_t query, uint32_t d, uint32_t begin, uint32_t end) {
+void value_columns(const AttentionTask& task, const Segment& segment, uint32_t query, uint32_t d, uint32_t begin, uint32_t end) {
   for (; d + V * 16 <= task.head_dim; d += V * 16) value_tile<Q, V, T>(task, segment, query, d, begin, end);
   if constexpr (V > 1) {
     if (d < task.head_dim) value_columns<Q, V / 2, T>(task, segment, query, d, begin, end);
@@ -135,7 +136,7 @@ inline void value_columns(const AttentionTask& task, const Segment& segment, uin
 }
 
 template <uint32_t Q, class T>
-inline void value_range(const AttentionTask& task, const Segment& segment, uint32_t query, uint32_t begin, uint32_t end) {
+void value_range(const AttentionTask& task, const Segment& segment, uint32_t query, uint32_t begin, uint32_t end) {
   constexpr uint32_t V = accumulators / Q < 8 ? accumulators / Q : 8;
   if (begin < end) value_columns<Q, V, T>(task, segment, query, 0, begin, end);
 }
@@ -143,7 +144,7 @@ inline void value_range(const AttentionTask& task, const Segment& segment, uint3
 // Queries of a tile share the positions they all attend to; what lies before and after is each one's own. A position outside a
 // query's range is never multiplied in, not even with probability 0: its value may be anything.
 template <uint32_t Q, class T>
-inline void add_values(const AttentionTask& task, const Segment& segment, uint32_t query) {
+void add_values(const AttentionTask& task, const Segment& segment, uint32_t query) {
   const uint32_t segment_end = segment.first + attention_segment;
   for (; query + Q <= task.n_queries; query += Q) {
     uint32_t begin[Q];
@@ -167,7 +168,7 @@ inline void add_values(const AttentionTask& task, const Segment& segment, uint32
 }
 
 template <class T>
-inline void attention(const AttentionTask& task) {
+void attention(const AttentionTask& task) {
   float* maxima = task.scratch + uint64_t{task.n_queries} * (attention_segment + task.head_dim);
   float* totals = maxima + task.n_queries;
   Segment segment{0, task.scratch, task.scratch + uint64_t{task.n_queries} * attention_segment};
@@ -202,4 +203,5 @@ inline void attention(const AttentionTask& task) {
   }
 }
 
+}  // namespace
 }  // namespace apiq::cpu::APIQ_ISA

@@ -2,12 +2,13 @@
 #pragma once
 
 namespace apiq::cpu::APIQ_ISA {
+namespace {
 
-inline constexpr float lowest = -__builtin_inff();
+constexpr float lowest = -__builtin_inff();
 
 // Calls f(vector, first index, lanes in use) for every 16 logits; lanes out of use hold -infinity.
 template <class F>
-inline void each_vector(const float* logits, uint64_t count, F f) {
+void each_vector(const float* logits, uint64_t count, F f) {
   uint64_t i = 0;
   for (; i + 16 <= count; i += 16) f(load(logits + i), i, 16u);
   if (i < count) {
@@ -16,14 +17,14 @@ inline void each_vector(const float* logits, uint64_t count, F f) {
   }
 }
 
-inline float largest_value(const float* logits, uint64_t count) {
+float largest_value(const float* logits, uint64_t count) {
   Vec16 most = broadcast(lowest);
   each_vector(logits, count, [&](Vec16 v, uint64_t, uint32_t) { most = max(most, v); });
   return maximum(most);
 }
 
 // Lanes add up 4,096 logits at a time in float32, the totals of those in float64: 150,000 terms lose nothing that shows.
-inline LogitStatistics statistics(const float* logits, uint64_t count) {
+LogitStatistics statistics(const float* logits, uint64_t count) {
   constexpr uint64_t chunk = 4096;
   const float maximum = largest_value(logits, count);
   const Vec16 shift = broadcast(maximum);
@@ -37,7 +38,7 @@ inline LogitStatistics statistics(const float* logits, uint64_t count) {
   return {maximum, total};
 }
 
-inline uint32_t largest(const float* logits, uint64_t count) {
+uint32_t largest(const float* logits, uint64_t count) {
   const Vec16 most = broadcast(largest_value(logits, count));
   for (uint64_t i = 0; i < count; i += 16) {
     const uint32_t n = count - i < 16 ? static_cast<uint32_t>(count - i) : 16;
@@ -48,7 +49,7 @@ inline uint32_t largest(const float* logits, uint64_t count) {
 }
 
 // Insertion into a short sorted list; a vector of logits that reaches nobody in it costs one comparison.
-inline void top(const float* logits, uint64_t count, uint32_t n, int32_t* index, float* value) {
+void top(const float* logits, uint64_t count, uint32_t n, int32_t* index, float* value) {
   if (n == 0) return;
   uint32_t held = 0;
   each_vector(logits, count, [&](Vec16 v, uint64_t first, uint32_t lanes) {
@@ -67,10 +68,11 @@ inline void top(const float* logits, uint64_t count, uint32_t n, int32_t* index,
   });
 }
 
-inline void weigh(const float* logits, uint64_t count, float maximum, float temperature, float* w) {
+void weigh(const float* logits, uint64_t count, float maximum, float temperature, float* w) {
   const Vec16 shift = broadcast(maximum);
   const Vec16 divisor = broadcast(temperature);
   each_vector(logits, count, [&](Vec16 v, uint64_t first, uint32_t lanes) { store_n(w + first, exp(div(sub(v, shift), divisor)), lanes); });
 }
 
+}  // namespace
 }  // namespace apiq::cpu::APIQ_ISA

@@ -3,10 +3,11 @@
 #pragma once
 
 namespace apiq::cpu::APIQ_ISA {
+namespace {
 
 // R rows times K ranks: lanes run along `in`.
 template <uint32_t R, uint32_t K, class T>
-inline void lora_down_tile(const float* x, uint32_t in_features, const uint32_t* rows, const T* a, float* h, uint64_t h_stride) {
+void lora_down_tile(const float* x, uint32_t in_features, const uint32_t* rows, const T* a, float* h, uint64_t h_stride) {
   const float* row[R];
   for (uint32_t r = 0; r < R; r++) row[r] = x + uint64_t{rows[r]} * in_features;
   Vec16 sums[R][K];
@@ -35,7 +36,7 @@ inline void lora_down_tile(const float* x, uint32_t in_features, const uint32_t*
 }
 
 template <uint32_t R, uint32_t K, class T>
-inline void lora_down_ranks(const float* x, uint32_t in_features, const uint32_t* rows, const T* a, uint32_t n_ranks, float* h,
+void lora_down_ranks(const float* x, uint32_t in_features, const uint32_t* rows, const T* a, uint32_t n_ranks, float* h,
                             uint64_t h_stride) {
   uint32_t k = 0;
   for (; k + K <= n_ranks; k += K) lora_down_tile<R, K>(x, in_features, rows, a + uint64_t{k} * in_features, h + k, h_stride);
@@ -43,7 +44,7 @@ inline void lora_down_ranks(const float* x, uint32_t in_features, const uint32_t
 }
 
 template <class T>
-inline void lora_down(const float* x, uint32_t in_features, LoraRows rows, const void* a, uint32_t n_ranks, float* h, uint64_t h_stride) {
+void lora_down(const float* x, uint32_t in_features, LoraRows rows, const void* a, uint32_t n_ranks, float* h, uint64_t h_stride) {
   constexpr uint32_t R = accumulators >= 16 ? 4 : 2;
   const T* matrix = static_cast<const T*>(a);
   uint32_t r = 0;
@@ -55,7 +56,7 @@ inline void lora_down(const float* x, uint32_t in_features, LoraRows rows, const
 
 // R rows times V vectors of outputs: lanes run along `out`. `n` is how many lanes the last vector has.
 template <uint32_t R, uint32_t V, class T>
-inline void lora_up_tile(const float* h, uint64_t h_stride, const uint32_t* rows, const T* b, uint32_t rank, uint32_t out_features,
+void lora_up_tile(const float* h, uint64_t h_stride, const uint32_t* rows, const T* b, uint32_t rank, uint32_t out_features,
                          float scale, float* y, uint32_t n = 16) {
   Vec16 sums[R][V];
   for (auto& of_row : sums) {
@@ -81,7 +82,7 @@ inline void lora_up_tile(const float* h, uint64_t h_stride, const uint32_t* rows
 }
 
 template <uint32_t R, uint32_t V, class T>
-inline void lora_up_columns(const float* h, uint64_t h_stride, const uint32_t* rows, const T* b, uint32_t rank, uint32_t out_features,
+void lora_up_columns(const float* h, uint64_t h_stride, const uint32_t* rows, const T* b, uint32_t rank, uint32_t out_features,
                             uint32_t first, uint32_t end, float scale, float* y) {
   uint32_t o = first;
   for (; o + 16 * V <= end; o += 16 * V) lora_up_tile<R, V>(h, h_stride, rows, b + o, rank, out_features, scale, y + o);
@@ -91,7 +92,7 @@ inline void lora_up_columns(const float* h, uint64_t h_stride, const uint32_t* r
 }
 
 template <class T>
-inline void lora_up(const float* h, uint64_t h_stride, LoraRows rows, const void* b, uint32_t rank, uint32_t out_features, uint32_t first,
+void lora_up(const float* h, uint64_t h_stride, LoraRows rows, const void* b, uint32_t rank, uint32_t out_features, uint32_t first,
                     uint32_t end, float scale, float* y) {
   constexpr uint32_t R = accumulators >= 16 ? 4 : 2;
   constexpr uint32_t alone = accumulators >= 16 ? 8 : 4;
@@ -105,4 +106,5 @@ inline void lora_up(const float* h, uint64_t h_stride, LoraRows rows, const void
   }
 }
 
+}  // namespace
 }  // namespace apiq::cpu::APIQ_ISA

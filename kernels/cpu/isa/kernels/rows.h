@@ -2,9 +2,10 @@
 #pragma once
 
 namespace apiq::cpu::APIQ_ISA {
+namespace {
 
 template <class T>
-inline void widen_row(const void* table, float* y, uint64_t count) {
+void widen_row(const void* table, float* y, uint64_t count) {
   const T* x = static_cast<const T*>(table);
   uint64_t i = 0;
   for (; i + 16 <= count; i += 16) store(y + i, load(x + i));
@@ -14,7 +15,7 @@ inline void widen_row(const void* table, float* y, uint64_t count) {
   }
 }
 
-inline void rms_norm(const float* x, const float* weight, float* y, uint32_t cols, float eps) {
+void rms_norm(const float* x, const float* weight, float* y, uint32_t cols, float eps) {
   const uint32_t rest = cols % 16;
   const uint32_t whole = cols - rest;
   Vec16 squares = zero();
@@ -32,7 +33,7 @@ inline void rms_norm(const float* x, const float* weight, float* y, uint32_t col
   if (rest != 0) store_n(y + whole, mul(mul(load_n(x + whole, rest), scale), load_n(weight + whole, rest)), rest);
 }
 
-inline void rotary(float* x, const float* table, uint32_t n_heads, uint32_t head_dim) {
+void rotary(float* x, const float* table, uint32_t n_heads, uint32_t head_dim) {
   const uint32_t half = head_dim / 2;
   for (uint32_t head = 0; head < n_heads; head++, x += head_dim) {
     for (uint32_t i = 0; i < half; i += 16) {
@@ -48,7 +49,7 @@ inline void rotary(float* x, const float* table, uint32_t n_heads, uint32_t head
 }
 
 template <class T>
-inline void kv_store(const float* key, const float* value, void* k, void* v, uint32_t slot, uint32_t head_dim) {
+void kv_store(const float* key, const float* value, void* k, void* v, uint32_t slot, uint32_t head_dim) {
   T* keys = static_cast<T*>(k);
   T* values = static_cast<T*>(v) + uint64_t{slot} * head_dim;
   for (uint32_t d = 0; d < head_dim; d += 16) {
@@ -59,4 +60,5 @@ inline void kv_store(const float* key, const float* value, void* k, void* v, uin
   }
 }
 
+}  // namespace
 }  // namespace apiq::cpu::APIQ_ISA

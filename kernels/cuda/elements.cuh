@@ -1,0 +1,23 @@
+// Element types of dense tensors in memory: how each is stored and what it is worth.
+#pragma once
+
+#include "device.cuh"
+
+namespace apiq::cuda {
+
+struct Float32 {
+  float stored;
+  APIQ_DEVICE static float value(float element) { return element; }
+};
+
+struct Float16 {
+  uint16_t stored;
+  APIQ_DEVICE static float value(uint16_t element) { return half_to_float(element); }
+};
+
+struct Bfloat16 {
+  uint16_t stored;
+  APIQ_DEVICE static float value(uint16_t element) { return bfloat_to_float(element); }
+};
+
+}  // namespace apiq::cuda

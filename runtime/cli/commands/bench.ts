@@ -1,0 +1,148 @@
+import { Context } from "../../../ffi/mod.ts";
+import { measureSpeed, type SpeedOptions, type SpeedReport, speedBlocks } from "../../bench/speed.ts";
+import { loadModel } from "../../engine/engine.ts";
+import { ModelRunner } from "../../engine/model_runner.ts";
+import { residentBytes } from "../../memory.ts";
+import { parseConfig } from "../../models/config.ts";
+import { randomDecoder } from "../../models/random.ts";
+import { SHAPES } from "../../models/shapes.ts";
+import { defineCommand, UsageError } from "../command.ts";
+import { formatBytes } from "../format.ts";
+
+const PREFILL_ROWS = 256;
+
+export const benchCommand = defineCommand({
+  name: "bench",
+  summary: "decode and prefill speed, beside the machine's read bandwidth",
+  description:
+    "Measures a model folder, or a known shape with random weights. The fraction of bandwidth counts every byte that a decode step reads and uses the bandwidth measured in the same run.",
+  flags: {
+    model: { type: "string", summary: "model folder", placeholder: "DIR" },
+    shape: { type: "string", summary: "a shape with random weights", choices: Object.keys(SHAPES) },
+    bits: { type: "integer", summary: "with --shape: bits of the linears (2, 3, 4, 8)", default: 2 },
+    groupSize: { type: "integer", summary: "with --shape: group size (32, 64, 128)", default: 64 },
+    headBits: { type: "integer", summary: "with --shape: bits of embedding and head", default: 8 },
+    threads: { type: "integer", summary: "threads (0: all)", default: 0, min: 0, max: 1024 },
+    prompt: { type: "integer", summary: "prompt tokens", default: 512, min: 1, max: 65536 },
+    tokens: { type: "integer", summary: "tokens to decode", default: 64, min: 8, max: 65536 },
+    sequences: { type: "integer", summary: "sequences that decode together", default: 1, min: 1, max: 256 },
+    activations: {
+      type: "string",
+      summary: "how packed linears treat their input",
+      choices: ["int8", "f32"],
+      default: "int8",
+    },
+    json: { type: "boolean", summary: "print JSON" },
+  },
+  examples: ["apiq bench --shape tinyllama-1.1b --bits 2", "apiq bench --model m --sequences 8 --json"],
+  async run({ flags, out }) {
+    if ((flags.model === undefined) === (flags.shape === undefined)) {
+      throw new UsageError("expected either --model DIR or --shape NAME");
+    }
+    const speed: SpeedOptions = {
+      prompt: flags.prompt,
+      tokens: flags.tokens,
+      sequences: flags.sequences,
+      prefillRows: PREFILL_ROWS,
+    };
+    const settings = { threads: flags.threads, activations: flags.activations as "int8" | "f32", speed };
+    const result =
+      flags.model !== undefined
+        ? benchModel(flags.model, settings)
+        : benchShape(flags.shape as string, settings, {
+            bits: choice("--bits", flags.bits, [2, 3, 4, 8]),
+            group: choice("--group-size", flags.groupSize, [32, 64, 128]),
+            headBits: choice("--head-bits", flags.headBits, [2, 3, 4, 8]),
+            seed: 1,
+          });
+    if (flags.json) out.json(result);
+    else printReport(result, (text) => out.line(text));
+    return 0;
+  },
+});
+
+function choice<T extends number>(flag: string, received: number, expected: readonly T[]): T {
+  const found = expected.find((value) => value === received);
+  if (found === undefined) throw new UsageError(`${flag}: received ${received}, expected ${expected.join(", ")}`);
+  return found;
+}
+
+interface Settings {
+  threads: number;
+  activations: "int8" | "f32";
+  speed: SpeedOptions;
+}
+
+interface BenchResult extends SpeedReport {
+  name: string;
+  device: string;
+  isa: string;
+  threads: number;
+  activations: "int8" | "f32";
+  sequences: number;
+  memory: { weights: number; kvCache: number; resident: number };
+}
+
+function benchModel(model: string, { threads, activations, speed }: Settings): BenchResult {
+  using loaded = loadModel({
+    model,
+    device: "auto",
+    threads,
+    contextLength: speed.prompt + speed.tokens + 1,
+    maxSequences: speed.sequences,
+    kvMemory: Number.POSITIVE_INFINITY,
+    activations,
+    adapters: {},
+  });
+  const { context, runner, info, weights } = loaded;
+  const report = measureSpeed(context, runner, weights, speed, info.memory.lora, activations === "f32" ? 4 : 2);
+  const memory = { weights: info.memory.weights, kvCache: info.memory.kvCache, resident: residentBytes() };
+  return { name: model, ...describe(context), activations, sequences: speed.sequences, ...report, memory };
+}
+
+function benchShape(
+  name: string,
+  { threads, activations, speed }: Settings,
+  options: Parameters<typeof randomDecoder>[2],
+): BenchResult {
+  const config = parseConfig(SHAPES[name], name);
+  using context = Context.open({ device: "cpu", threads });
+  using decoder = randomDecoder(context, config, options);
+  using runner = new ModelRunner(context, decoder.weights, null, false, {
+    maxRows: speed.prefillRows + speed.sequences,
+    maxSequences: speed.sequences,
+    contextLength: speed.prompt + speed.tokens + 1,
+    kvBlocks: speedBlocks(speed),
+    kvDtype: activations === "f32" ? "f32" : "f16",
+    activations,
+  });
+  const report = measureSpeed(context, runner, decoder.weights, speed, 0, activations === "f32" ? 4 : 2);
+  const memory = { weights: decoder.weightBytes, kvCache: runner.kvBytes, resident: residentBytes() };
+  const title = `${name}, ${options.bits} bits, groups of ${options.group}, head ${options.headBits} bits, random weights`;
+  return { name: title, ...describe(context), activations, sequences: speed.sequences, ...report, memory };
+}
+
+function describe(context: Context): { device: string; isa: string; threads: number } {
+  const { device, isa, threads } = context.describe();
+  return { device, isa, threads };
+}
+
+function printReport(result: BenchResult, line: (text: string) => void): void {
+  const { decode, prefill, memory } = result;
+  line(result.name);
+  line(`device      ${result.device}, ${result.isa}, ${result.threads} threads, ${result.activations} activations`);
+  line(`bandwidth   ${(result.bandwidthBytesPerSecond / 1e9).toFixed(1)} GB/s read`);
+  const batch = result.sequences === 1 ? "" : `, ${result.sequences} sequences`;
+  line(
+    `decode      ${decode.tokensPerSecond.toFixed(1)} tokens/s${batch} (median ${decode.medianMs.toFixed(2)} ms, best ${decode.bestMs.toFixed(2)} ms)`,
+  );
+  line(
+    `            ${formatBytes(result.bytesPerStep)} a step, ${(100 * decode.fractionOfBandwidth).toFixed(0)} % of bandwidth`,
+  );
+  line(
+    `prefill     ${prefill.tokensPerSecond.toFixed(1)} tokens/s (${prefill.tokens} tokens in ${prefill.seconds.toFixed(2)} s)`,
+  );
+  line(
+    `memory      ${formatBytes(memory.resident)} resident; weights ${formatBytes(memory.weights)}, KV cache ${formatBytes(memory.kvCache)}`,
+  );
+}

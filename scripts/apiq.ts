@@ -1,0 +1,39 @@
+/** The command line: composes the commands of runtime/cli and serve. Started by scripts/apiq. */
+import { readFileSync } from "node:fs";
+import process from "node:process";
+import { benchCommand } from "../runtime/cli/commands/bench.ts";
+import { chatCommand } from "../runtime/cli/commands/chat.ts";
+import { evalNllCommand } from "../runtime/cli/commands/eval_nll.ts";
+import { importCommand } from "../runtime/cli/commands/import.ts";
+import { inspectCommand } from "../runtime/cli/commands/inspect.ts";
+import { EXIT_INTERRUPTED, runProgram } from "../runtime/cli/main.ts";
+import { Output } from "../runtime/cli/output.ts";
+import { serveCommand } from "../serve/command.ts";
+
+const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
+  version: string;
+};
+
+const program = {
+  name: "apiq",
+  summary: "a local runtime for large language models whose weights take two bits",
+  version,
+  commands: [serveCommand(version), chatCommand, importCommand, inspectCommand, benchCommand, evalNllCommand],
+};
+
+const interrupted = new AbortController();
+for (const name of ["SIGINT", "SIGTERM"] as const) {
+  process.on(name, () => {
+    if (interrupted.signal.aborted) process.exit(EXIT_INTERRUPTED);
+    interrupted.abort();
+  });
+}
+
+// A reader that stops reading (`apiq ... | head`) is no failure of ours.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+
+const out = new Output(process.stdout, process.stderr, process.env);
+const debug = Boolean(process.env.APIQ_DEBUG);
+const exitCode = await runProgram(program, process.argv.slice(2), out, interrupted.signal, debug);
+// Exiting before a pipe has taken the last write would lose it.
+process.stdout.write("", () => process.exit(exitCode));

@@ -25,7 +25,13 @@ target_link_options(apiq_cuda_emulated PRIVATE -Wl,--no-undefined -static-libstd
 
 add_executable(cuda_emulator_tests ${APIQ_EMULATOR_TESTS} $<TARGET_OBJECTS:apiq_cuda_emulated_objects>)
 target_include_directories(cuda_emulator_tests PRIVATE ${CMAKE_CURRENT_LIST_DIR}/../include)
-target_compile_definitions(cuda_emulator_tests PRIVATE APIQ_EMULATED)
+target_compile_definitions(cuda_emulator_tests PRIVATE APIQ_EMULATED APIQ_HEADER="${CMAKE_CURRENT_LIST_DIR}/../include/apiq.h")
+# GCC 12 takes `"literal" + std::string` for an overlapping copy (its bug 105329).
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(cuda_emulator_tests PRIVATE -Wno-restrict)
+endif()
+# The test of the exported symbols opens it.
+add_dependencies(cuda_emulator_tests apiq_cuda_emulated)
 target_link_libraries(cuda_emulator_tests PRIVATE ${CMAKE_DL_LIBS})
 
 # ---- with nvcc -----------------------------------------------------------------------------------

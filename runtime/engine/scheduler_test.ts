@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { BlockManager } from "./block_manager.ts";
 import { GREEDY } from "./protocol.ts";
-import { Scheduler, type ScheduledRows } from "./scheduler.ts";
+import { type ScheduledRows, Scheduler } from "./scheduler.ts";
 import { Sequence } from "./sequence.ts";
 
 function sequence(id: string, prompt: number, maxTokens = 100): Sequence {

@@ -1,8 +1,8 @@
 /** The loop around an EngineCore: take messages, step, send what came out, look for messages again. */
 import type { Socket } from "node:net";
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { FrameChannel } from "./frames.ts";
 import type { EngineCore, EngineOptions, EngineOutput, FromEngine, ToEngine } from "./protocol.ts";
+import { EventLoopYield } from "./worker_yield.ts";
 
 /** How an engine module makes its engine; `onProgress` is called while weights are loaded. */
 export type CreateEngine = (
@@ -22,6 +22,7 @@ export async function runWorker(args: WorkerArguments, socket: Socket): Promise<
   const inbox: ToEngine[] = [];
   let connected = true;
   let wake = () => {};
+  const eventLoop = new EventLoopYield();
   const channel = new FrameChannel<ToEngine, FromEngine>(
     socket,
     (message) => {
@@ -54,7 +55,7 @@ export async function runWorker(args: WorkerArguments, socket: Socket): Promise<
         // A reader that does not keep up stops the engine here instead of growing this process's send queue.
         await channel.drained();
         // Lets the event loop deliver what has arrived, so that an abort takes effect before the next step.
-        await nextTurn();
+        await eventLoop.pause();
       } else if (inbox.length === 0 && connected) {
         await new Promise<void>((resolve) => {
           wake = resolve;

@@ -98,11 +98,8 @@ function parseGroup(value: unknown, file: string): GroupSize {
 
 /** Act-order checkpoints shuffle the columns: their groups are no runs of `in` that a kernel could stream. */
 export function actOrder(file: string, evidence: string, tensor?: string): FormatError {
-  return new FormatError("use", {
-    file,
-    ...(tensor === undefined ? {} : { tensor }),
-    reason: `act-order is not supported (${evidence}); quantize again with desc_act false`,
-  });
+  const reason = `act-order is not supported (${evidence}); quantize again with desc_act false`;
+  return new FormatError("use", { file, tensor, reason });
 }
 
 function refusal(file: string, reason: string, received: unknown, expected: unknown): FormatError {

@@ -52,13 +52,12 @@ export function prepareModel(shapeName, format, cachedTokens) {
  *
  * @param {string} program
  * @param {{ path: string }} model
- * @param {{ threads: number, promptTokens: number, decodeSteps: number, decodeDepth: number }} options
+ * @param {{ threads: number, promptTokens: number, decodeSteps: number }} options
  */
-export function runLlama(program, model, { threads, promptTokens, decodeSteps, decodeDepth }) {
+export function runLlama(program, model, { threads, promptTokens, decodeSteps }) {
   const args = [
     ...["--libraries", LIBRARIES_DIR, "--model", model.path, "--threads", String(threads)],
-    ...["--prompt", String(promptTokens), "--repeats", "1", "--steps", String(decodeSteps)],
-    ...["--depth", String(decodeDepth)],
+    ...["--prompt", String(promptTokens), "--tokens", String(decodeSteps)],
   ];
   return { command: commandLine(program, args), result: runForJson(program, args) };
 }

@@ -1,8 +1,7 @@
 // Times llama.cpp through libllama's C API, without an interpreter in the loop, and prints one JSON object.
 //
 //   g++ -std=c++20 -O2 llama_bench.cpp -o llama_bench -ldl
-//   llama_bench --libraries DIR --model X.gguf --threads N [--prompt 512] [--repeats 3] [--steps 64]
-//               [--depth 16] [--sequences 1]
+//   llama_bench --libraries DIR --model X.gguf --threads N [--prompt 512] [--tokens 64] [--sequences 1]
 //
 // DIR holds libllama*.so, libggml*.so and the ggml CPU back ends, of which ggml picks the best for this machine. The
 // libraries come without headers, so the few declarations needed stand here. Parameter structs that cross the border
@@ -12,8 +11,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
 #include <filesystem>
@@ -86,11 +87,9 @@ class Library {
 struct Options {
   std::string libraries, model;
   uint32_t threads = 1;
-  uint32_t prompt = 512;     // tokens of the timed prefill
-  uint32_t repeats = 3;      // timed prefills
-  uint32_t steps = 64;       // timed decode steps
-  uint32_t depth = 16;       // tokens a sequence holds before its first timed step
-  uint32_t sequences = 1;    // decoded together
+  uint32_t prompt = 512;   // tokens of each sequence's prompt; decoding starts after it
+  uint32_t tokens = 64;    // decode steps that are timed
+  uint32_t sequences = 1;  // computed together
 };
 
 constexpr uint32_t kWarmUpSteps = 4;
@@ -101,8 +100,10 @@ Options parse(int count, char** values) {
   Options options;
   const std::map<std::string, std::string*> texts{{"--libraries", &options.libraries}, {"--model", &options.model}};
   const std::map<std::string, uint32_t*> numbers{
-      {"--threads", &options.threads}, {"--prompt", &options.prompt}, {"--repeats", &options.repeats},
-      {"--steps", &options.steps},     {"--depth", &options.depth},   {"--sequences", &options.sequences}};
+      {"--threads", &options.threads},
+      {"--prompt", &options.prompt},
+      {"--tokens", &options.tokens},
+      {"--sequences", &options.sequences}};
   for (int i = 1; i < count; i += 2) {
     const std::string flag = values[i];
     if (i + 1 == count) fail("Cannot read " + flag + ": it needs a value");
@@ -138,13 +139,13 @@ class Session {
                                                                                            model_parameters);
     if (!model_) fail("Cannot load " + options.model + ": libllama refused it");
 
-    const uint32_t longest = std::max(options.prompt, options.depth + kWarmUpSteps + options.steps);
-    const uint32_t per_sequence = round_up(longest, kPhysicalBatch);
-    sizes_ = {options.sequences * per_sequence, per_sequence, kPhysicalBatch, options.sequences};
+    const uint32_t longest = round_up(options.prompt + kWarmUpSteps + options.tokens, kPhysicalBatch);
+    const uint32_t all = options.sequences * longest;
+    sizes_ = {all, all, kPhysicalBatch, options.sequences};
     auto parameters = llama.get<OpaqueParameters()>("llama_context_default_params")();
     std::memcpy(parameters.bytes, &sizes_, sizeof sizes_);
     context_ = llama.get<void*(void*, OpaqueParameters)>("llama_init_from_model")(model_, parameters);
-    if (!context_) fail("Cannot create a context of " + std::to_string(sizes_.context) + " tokens: libllama refused it");
+    if (!context_) fail("Cannot create a context of " + std::to_string(all) + " tokens: libllama refused it");
 
     attach_threads(ggml, options.threads);
     batch_ = llama.get<Batch(int32_t, int32_t, int32_t)>("llama_batch_init")(
@@ -245,7 +246,9 @@ class Session {
     const bool batch_as_declared = batch_.tokens == 0 && batch_.ids && !batch_.embeddings && batch_.positions &&
                                    batch_.sequence_counts && batch_.sequence_ids && batch_.sequence_ids[0] &&
                                    batch_.wants_logits;
-    if (!batch_as_declared) fail("Cannot rely on the layout of libllama's structs: llama_batch_init filled other fields");
+    if (!batch_as_declared) {
+      fail("Cannot rely on the layout of libllama's structs: llama_batch_init filled other fields");
+    }
   }
 
   const Library& llama_;
@@ -267,23 +270,20 @@ Summary summarize(std::vector<double> seconds) {
   return {seconds.front(), (seconds[(seconds.size() - 1) / 2] + seconds[seconds.size() / 2]) / 2};
 }
 
-Summary time_prefill(Session& session, const Options& options) {
+// Seconds for the prompts of all sequences.
+double time_prefill(Session& session, const Options& options) {
+  session.feed(options.sequences, std::min(options.prompt, kWarmUpTokens));
   session.clear();
-  session.feed(1, std::min(options.prompt, kWarmUpTokens));
-  std::vector<double> seconds;
-  for (uint32_t repeat = 0; repeat < options.repeats; ++repeat) {
-    session.clear();
-    seconds.push_back(session.feed(1, options.prompt));
-    session.check_result();
-  }
-  return summarize(seconds);
+  const double seconds = session.feed(options.sequences, options.prompt);
+  session.check_result();
+  return seconds;
 }
 
+// Seconds for a step of all sequences, which hold their prompts.
 Summary time_decode(Session& session, const Options& options) {
-  session.clear();
-  for (uint32_t i = 0; i < options.depth + kWarmUpSteps; ++i) session.feed(options.sequences, 1);
+  for (uint32_t step = 0; step < kWarmUpSteps; ++step) session.feed(options.sequences, 1);
   std::vector<double> seconds;
-  for (uint32_t step = 0; step < options.steps; ++step) seconds.push_back(session.feed(options.sequences, 1));
+  for (uint32_t step = 0; step < options.tokens; ++step) seconds.push_back(session.feed(options.sequences, 1));
   session.check_result();
   return summarize(seconds);
 }
@@ -311,28 +311,23 @@ std::string quoted(const std::string& text) {
   return result + "\"";
 }
 
-std::string rates(const Summary& summary, uint32_t tokens) {
-  char text[256];
-  std::snprintf(text, sizeof text, "\"tokensPerSecond\":%.3f,\"bestTokensPerSecond\":%.3f,\"medianMs\":%.4f,\"bestMs\":%.4f",
-                tokens / summary.median, tokens / summary.best, 1e3 * summary.median, 1e3 * summary.best);
-  return text;
-}
-
 void run(const Options& options) {
   const Library llama(find_library(options.libraries, "libllama"));
   const Library ggml(find_library(options.libraries, "libggml"));
   Session session(llama, ggml, options);
+  const double prefill = time_prefill(session, options);
   const Summary decode = time_decode(session, options);
-  const Summary prefill = time_prefill(session, options);
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  std::printf("{\"library\":%s,\"cpuBackend\":%s,\"systemInfo\":%s,\"model\":%s,\"threads\":%u,"
-              "\"decode\":{\"sequences\":%u,\"steps\":%u,\"depth\":%u,%s},\"prefill\":{\"tokens\":%u,\"repeats\":%u,%s},"
-              "\"peakResidentBytes\":%lld}\n",
-              quoted(llama.name()).c_str(), quoted(loaded_cpu_backend()).c_str(),
-              quoted(llama.get<const char*()>("llama_print_system_info")()).c_str(), quoted(options.model).c_str(),
-              options.threads, options.sequences, options.steps, options.depth, rates(decode, options.sequences).c_str(),
-              options.prompt, options.repeats, rates(prefill, options.prompt).c_str(), usage.ru_maxrss * 1024LL);
+  const std::string system_info = llama.get<const char*()>("llama_print_system_info")();
+  const uint32_t prompt_tokens = options.sequences * options.prompt;
+  std::printf("{\"library\":%s,\"cpuBackend\":%s,\"systemInfo\":%s,\"model\":%s,\"threads\":%u,\"sequences\":%u,",
+              quoted(llama.name()).c_str(), quoted(loaded_cpu_backend()).c_str(), quoted(system_info).c_str(),
+              quoted(options.model).c_str(), options.threads, options.sequences);
+  std::printf("\"decode\":{\"steps\":%u,\"tokensPerSecond\":%.3f,\"medianMs\":%.4f,\"bestMs\":%.4f},", options.tokens,
+              options.sequences / decode.median, 1e3 * decode.median, 1e3 * decode.best);
+  std::printf("\"prefill\":{\"tokens\":%u,\"tokensPerSecond\":%.3f,\"seconds\":%.4f},\"peakResidentBytes\":%lld}\n",
+              prompt_tokens, prompt_tokens / prefill, prefill, usage.ru_maxrss * 1024LL);
 }
 
 }  // namespace

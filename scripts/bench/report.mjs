@@ -19,7 +19,7 @@ export function median(values) {
  */
 
 /**
- * Rates become the median of the rounds' medians, and the best of all.
+ * Rates become the median over the rounds, and the best of all: of single steps in decode, of rounds in prefill.
  *
  * @param {{ engine: string, format: string, bytesPerStep: number }} subject
  * @param {readonly object[]} results of the rounds, as the programs print them
@@ -27,16 +27,19 @@ export function median(values) {
  * @returns {Summary}
  */
 export function summarize(subject, results, bandwidth) {
-  const phase = (which, tokens) => ({
-    tokensPerSecond: median(results.map((result) => result[which].tokensPerSecond)),
-    bestTokensPerSecond: Math.max(...results.map((result) => (1e3 * tokens) / result[which].bestMs)),
-  });
-  const decode = phase("decode", 1);
-  const fractionOfBandwidth = (decode.tokensPerSecond * subject.bytesPerStep) / bandwidth;
+  const medianRate = (phase) => median(results.map((result) => result[phase].tokensPerSecond));
+  const decodeRate = medianRate("decode");
   return {
     ...subject,
-    decode: { ...decode, fractionOfBandwidth },
-    prefill: phase("prefill", results[0].prefill.tokens),
+    decode: {
+      tokensPerSecond: decodeRate,
+      bestTokensPerSecond: 1e3 / Math.min(...results.map(({ decode }) => decode.bestMs)),
+      fractionOfBandwidth: (decodeRate * subject.bytesPerStep) / bandwidth,
+    },
+    prefill: {
+      tokensPerSecond: medianRate("prefill"),
+      bestTokensPerSecond: Math.max(...results.map(({ prefill }) => prefill.tokensPerSecond)),
+    },
   };
 }
 
@@ -110,8 +113,8 @@ export function render({ machine, shape, rounds, promptTokens, decodeSteps, side
     ...(llama
       ? [`llama.cpp ${llama.release} (${llama.package}): ${llama.cpuBackend}, ${llama.features.join(" ")}`]
       : []),
-    ...(apiq ? [`apiq: ${apiq.device}, ${apiq.isa}`] : []),
-    `${shape}, random weights, 8-bit head, batch 1; rounds of ${decodeSteps} decode steps, ${rounds} a side; median (best)`,
+    ...(apiq ? [`apiq: ${apiq.isa}`] : []),
+    `${shape}, random weights, 8-bit head, batch 1, ${decodeSteps} decode steps after the prompt; ${rounds} rounds, median (best)`,
     ...(machine.loadAverage > LOAD_OF_OTHERS
       ? [`The load average was ${machine.loadAverage.toFixed(1)} before: medians may be low`]
       : []),

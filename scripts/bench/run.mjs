@@ -14,12 +14,10 @@ import { SHAPES } from "./shapes.mjs";
 
 const PROMPT_TOKENS = 512;
 const DECODE_STEPS = 64;
-/** Tokens in the KV cache before the first timed step. */
-const DECODE_DEPTH = 16;
 
 const HELP = `Usage: npm run bench -- [options]
 
-Times decode at batch 1 and prefill of ${PROMPT_TOKENS} tokens, apiq (2 bits, groups of 64) and llama.cpp in turn.
+Times apiq (2 bits, groups of 64) and llama.cpp in turn: prefill of ${PROMPT_TOKENS} tokens, and decode at batch 1 after them.
 
   --shape NAME       ${Object.keys(SHAPES).join(" or ")} (default: tinyllama-1.1b)
   --threads LIST     thread counts, such as 1,2 (default: 1 and all cores)
@@ -84,7 +82,7 @@ function progress(text) {
 
 /** All rounds at one thread count: the raw answers of every program, in the order they ran. */
 function measure(threads, { shape, rounds }, llama, models) {
-  const options = { threads, promptTokens: PROMPT_TOKENS, decodeSteps: DECODE_STEPS, decodeDepth: DECODE_DEPTH };
+  const options = { threads, promptTokens: PROMPT_TOKENS, decodeSteps: DECODE_STEPS };
   return Array.from({ length: rounds }, (_, round) => {
     const show = (what) => progress(`${threads} threads, round ${round + 1} of ${rounds}: ${what}`);
     show("read bandwidth");
@@ -122,7 +120,7 @@ function describeSides(measurements, llama) {
   const [{ apiqRun, llamaRuns }] = measurements[0].rounds;
   const features = (systemInfo) => [...systemInfo.matchAll(/(\w+) = 1\b/g)].map(([, feature]) => feature);
   return {
-    apiq: apiqRun.result ? { device: apiqRun.result.device, isa: apiqRun.result.isa } : null,
+    apiq: apiqRun.result ? { isa: apiqRun.result.isa } : null,
     llama: llama && {
       release: llama.release,
       package: llama.package,
@@ -148,7 +146,7 @@ function main() {
   const machine = describeMachine();
   progress("preparing");
   const llama = formats.length > 0 ? prepareLlama() : null;
-  const models = formats.map((format) => prepareModel(shape, format, DECODE_DEPTH + DECODE_STEPS / 2));
+  const models = formats.map((format) => prepareModel(shape, format, PROMPT_TOKENS + DECODE_STEPS / 2));
   const measurements = threadCounts.map((threads) =>
     evaluate(threads, measure(threads, options, llama, models), models),
   );
@@ -163,7 +161,6 @@ function main() {
     rounds,
     promptTokens: PROMPT_TOKENS,
     decodeSteps: DECODE_STEPS,
-    decodeDepth: DECODE_DEPTH,
     commands: [...llamaRuns, apiqRun].map(({ command }) => command),
     measurements,
   };

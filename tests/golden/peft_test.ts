@@ -24,7 +24,9 @@ describe("adapters against peft in float32", () => {
   }
 
   itShared("with adapters loaded, a request for the base still gives the base's logits", () => {
-    using loaded = goldenModel(base, { adapters: { a: sharedPath("golden/peft/all_r8"), b: sharedPath("golden/peft/qv_r4") } });
+    using loaded = goldenModel(base, {
+      adapters: { a: sharedPath("golden/peft/all_r8"), b: sharedPath("golden/peft/qv_r4") },
+    });
     const ids = readIds(`${base}/expected.safetensors`, "input_ids").values;
     const want = readFloats(`${base}/expected.safetensors`, "logits").values;
     assert(largestDifference(logitsOf(loaded, ids), want) < 1e-4);

@@ -46,7 +46,13 @@ describe("SmolLM2-135M-Instruct in float16", () => {
     using engine = new Engine(goldenModel(folder));
     for (const [index, chat] of golden.chats.entries()) {
       const { greedy } = chat;
-      engine.add({ id: `${index}`, prompt: chat.ids, maxTokens: greedy.length, stopTokens: [], sampling: { ...GREEDY, logprobs: 2 } });
+      engine.add({
+        id: `${index}`,
+        prompt: chat.ids,
+        maxTokens: greedy.length,
+        stopTokens: [],
+        sampling: { ...GREEDY, logprobs: 2 },
+      });
     }
     const got = golden.chats.map((): number[] => []);
     const leads = golden.chats.map((): number[] => []);

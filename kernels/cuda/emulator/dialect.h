@@ -14,7 +14,7 @@
 #include "memory.h"
 
 #define APIQ_DEVICE inline
-#define APIQ_KERNEL(threads) static void
+#define APIQ_KERNEL(threads) [[maybe_unused]] static void
 #define APIQ_UNROLL
 // The static's address names the array, so all threads of a block get the same one.
 #define APIQ_SHARED(type, name, count) \

@@ -1,4 +1,6 @@
 // Packed and dense linear against float64, over all widths, groups and zeros, and the packed form itself.
+#include "../../launch.h"
+#include "../../ops/gemv.cuh"
 #include "gptq_matrix.h"
 
 namespace apiq::test {
@@ -135,6 +137,39 @@ const Register parts("linear: parts of different widths share an input", [] {
   for (const auto& [matrix, part] : {std::pair{&two, 0}, std::pair{&four, 1}}) {
     const Reference expected = linear(x, rows, matrix->dense, matrix->out, in, {});
     check_near(session.get<float>(args.parts[part].y, rows * matrix->out), expected.y, expected.tolerance, "part " + std::to_string(part));
+  }
+});
+
+// Matrices so large that a block takes several stages of its stretch are beyond the emulator, so the kernel is launched by hand.
+const Register stages("linear: a block that takes several stages of its stretch", [] {
+  using namespace cuda;
+  const Session session;
+  const GptqMatrix matrix(33, 2048 + 64, 2, 64, APIQ_ZERO_INTEGER, APIQ_GPTQ_V2, 5);
+  const apiq_weight weight = matrix.repacked(session);
+  const AffineLayout layout = affine_layout(weight_shape(weight, "weight"));
+  const std::vector<uint32_t> words = session.get<uint32_t>(weight.data, affine_words(layout));
+  const std::vector<float> x = Random(6).floats(matrix.in);
+
+  const auto device_copy = [](const auto& values) {
+    using T = typename std::decay_t<decltype(values)>::value_type;
+    T* const data = reinterpret_cast<T*>(emulator::allocate(values.size() * sizeof(T)));
+    std::copy(values.begin(), values.end(), data);
+    return data;
+  };
+  uint32_t* const device_words = device_copy(words);
+  float* const device_x = device_copy(x);
+  float* const device_y = device_copy(std::vector<float>(matrix.out));
+  GemvArgs args;
+  args.weight = {{device_words, words.size()}, layout};
+  args.x = {device_x, x.size()};
+  args.y = {device_y, matrix.out};
+  args.rows = 1;
+  args.stages_per_stretch = 3;
+  device::make_stream()->launch(gemv_kernel<2, 1>, {layout.row_tiles, 1, gemv_threads}, args);
+  const Reference expected = linear(x, 1, matrix.dense, matrix.out, matrix.in, {});
+  check_near(std::vector<float>(device_y, device_y + matrix.out), expected.y, expected.tolerance, "y");
+  for (void* const data : {static_cast<void*>(device_words), static_cast<void*>(device_x), static_cast<void*>(device_y)}) {
+    emulator::release(static_cast<std::byte*>(data));
   }
 });
 

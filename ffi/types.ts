@@ -22,7 +22,7 @@ type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
 interface Scalars {
   int32_t: number;
   uint32_t: number;
-  /** A bigint where 53 bits are not enough: seeds. */
+  /** A bigint where 53 bits are not enough, as in seeds. */
   uint64_t: number | bigint;
   float: number;
 }

@@ -91,9 +91,14 @@ function modelObject({ name, created }: ServedModel): (id: string) => object {
   return (id) => ({ id, object: "model", created, owned_by: "apiq", ...(id !== name && { parent: name }) });
 }
 
-/** The body as JSON. Throws an ApiError if it is not UTF-8 or not JSON. */
+/** The body as JSON. Throws an ApiError if it is incomplete, not UTF-8 or not JSON. */
 async function readJson(c: Context): Promise<unknown> {
-  const bytes = await c.req.arrayBuffer();
+  let bytes: ArrayBuffer;
+  try {
+    bytes = await c.req.arrayBuffer();
+  } catch {
+    throw invalidRequest("Cannot read request: its body ended too early", null, "invalid_json");
+  }
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (error) {

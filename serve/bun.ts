@@ -13,6 +13,8 @@ export const listenHere: Listen = ({ hostname, port, fetch }) => {
     // A long prompt may take minutes before its first token; zero switches the limit off.
     idleTimeout: 0,
     development: false,
+    // Outside development Bun shares a port that is in use instead of saying so.
+    reusePort: false,
   });
   return {
     port: server.port ?? port,

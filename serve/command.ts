@@ -92,17 +92,22 @@ function ordinal(count: number): string {
   return `${count}${ending}`;
 }
 
+/** In one write, so that a program that waits for the address in a pipe has all of it then. */
 function announce({ url, served }: Server, model: EngineModelInfo | undefined, version: string, out: Output): void {
   if (!served || !model) {
-    out.line(`apiq ${version} listens on ${out.style("bold", url)}`);
-    out.line(noModel().message);
+    out.line(`apiq ${version} listens on ${out.style("bold", url)}\n${noModel().message}`);
     return;
   }
-  const where = `${model.device}, ${model.isa}, ${model.threads} threads, context of ${model.contextLength} tokens`;
-  out.line(`apiq ${version} serves ${served.name} on ${out.style("bold", url)} (${where})`);
-  out.line(`Loaded in ${formatDuration(model.loadSeconds)}. Try:`);
+  const threads = model.threads === 1 ? "1 thread" : `${model.threads} threads`;
+  const where = `${model.device}, ${model.isa}, ${threads}, context of ${model.contextLength} tokens`;
   const body = { model: served.name, messages: [{ role: "user", content: "What is the capital of France?" }] };
-  out.line(`  curl ${url}/v1/chat/completions -H 'content-type: application/json' -d '${JSON.stringify(body)}'`);
+  out.line(
+    [
+      `apiq ${version} serves ${served.name} on ${out.style("bold", url)} (${where})`,
+      `Loaded in ${formatDuration(model.loadSeconds)}. Try:`,
+      `  curl ${url}/v1/chat/completions -H 'content-type: application/json' -d '${JSON.stringify(body)}'`,
+    ].join("\n"),
+  );
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -17,14 +17,14 @@ export interface Listener {
 }
 
 /** An adapter per runtime implements this; it throws whatever its runtime throws. */
-export type Listen = (options: ListenOptions) => Listener;
+export type Listen = (options: ListenOptions) => Listener | Promise<Listener>;
 
 /** Starts to listen. Throws an Error that names the address when it cannot be had. */
 export async function listen(options: ListenOptions): Promise<Listener> {
   const adapter = process.versions.bun === undefined ? import("./deno.ts") : import("./bun.ts");
   const { listenHere } = await adapter;
   try {
-    return listenHere(options);
+    return await listenHere(options);
   } catch (error) {
     throw new Error(`Cannot listen on ${options.hostname}:${options.port}: ${reasonOf(error)}`, { cause: error });
   }
@@ -33,7 +33,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const code = "code" in error ? error.code : undefined;
-  if (code === "EADDRINUSE" || error.name === "AddrInUse") return "the port is in use, choose another with --port";
-  if (code === "EACCES" || error.name === "PermissionDenied") return "it is not permitted, choose a port above 1023";
+  if (code === "EADDRINUSE") return "the port is in use, choose another with --port";
+  if (code === "EACCES") return "it is not permitted, choose a port above 1023";
   return error.message;
 }

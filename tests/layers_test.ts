@@ -26,7 +26,7 @@ function read(path: string): string {
 
 function imports(path: string): string[] {
   const specifiers = read(path).matchAll(
-    /^(?:import|export)\b[^"';]*?["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']\s*\)/gm,
+    /^(?:import|export)\b(?:[^"';]*\bfrom)?\s*["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']\s*\)/gm,
   );
   return [...specifiers].map(([, fromStatic, fromDynamic]) => (fromStatic ?? fromDynamic)!);
 }

@@ -83,6 +83,19 @@ struct TileReader {
     const uint32_t record = words.load(first + byte / 4) >> (8 * (byte % 4));
     return static_cast<float>((record >> (group * layout.bits)) & ((1u << layout.bits) - 1u));
   }
+
+  // One element: scale * (q - z), or fma(scale, q, m).
+  APIQ_DEVICE float element(uint32_t row, uint32_t column) const {
+    const uint64_t tile = static_cast<uint64_t>(row / tile_rows) * layout.column_tiles + column / tile_columns;
+    const uint32_t lane = row % tile_rows;
+    const uint32_t chunk = column % tile_columns / chunk_codes;
+    uint32_t chunk_words[8];
+    for (uint32_t i = 0; i < layout.bits; i++) chunk_words[i] = code_word(tile, lane, chunk * layout.bits + i);
+    const float code = static_cast<float>(code_of_chunk(chunk_words, layout.bits, column % chunk_codes));
+    const float scale_of_chunk = scale(tile, lane, chunk);
+    const float zero_of_chunk = zero(tile, lane, chunk);
+    return layout.float_zero != 0 ? fma(scale_of_chunk, code, zero_of_chunk) : scale_of_chunk * (code - zero_of_chunk);
+  }
 };
 
 }  // namespace apiq::cuda

@@ -32,7 +32,8 @@ class MappedFile {
     close(file);
     if (!regular) fail(APIQ_IO_ERROR, "Cannot map %s: not a regular file", path.c_str());
     if (!inside) {
-      fail(APIQ_OUT_OF_RANGE, "Cannot map %" PRIu64 " bytes at offset %" PRIu64 " of %s: it has %" PRIu64, bytes, offset, path.c_str(), size);
+      fail(APIQ_OUT_OF_RANGE, "Cannot map %" PRIu64 " bytes at offset %" PRIu64 " of %s: it has %" PRIu64, bytes, offset, path.c_str(),
+           size);
     }
     if (mapping_ == MAP_FAILED) fail(APIQ_IO_ERROR, "Cannot map %s: %s", path.c_str(), std::strerror(error));
     if (mapping_ != nullptr) madvise(mapping_, bytes_ + lead_, MADV_SEQUENTIAL);

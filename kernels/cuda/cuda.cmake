@@ -21,7 +21,7 @@ target_compile_definitions(apiq_cuda_emulated_objects PUBLIC APIQ_EMULATED)
 
 add_library(apiq_cuda_emulated SHARED $<TARGET_OBJECTS:apiq_cuda_emulated_objects>)
 set_target_properties(apiq_cuda_emulated PROPERTIES LINKER_LANGUAGE CXX)
-target_link_options(apiq_cuda_emulated PRIVATE -Wl,--no-undefined -static-libstdc++ -static-libgcc)
+target_link_options(apiq_cuda_emulated PRIVATE -Wl,--no-undefined,--exclude-libs,ALL -static-libstdc++ -static-libgcc)
 
 add_executable(cuda_emulator_tests ${APIQ_EMULATOR_TESTS} $<TARGET_OBJECTS:apiq_cuda_emulated_objects>)
 target_include_directories(cuda_emulator_tests PRIVATE ${CMAKE_CURRENT_LIST_DIR}/../include)

@@ -38,13 +38,17 @@ APIQ_DEVICE uint32_t block_index_y() { return blockIdx.y; }
 
 APIQ_DEVICE void sync_block() { __syncthreads(); }
 APIQ_DEVICE void sync_warp() { __syncwarp(); }
-APIQ_DEVICE float shuffle_xor(float value, uint32_t lane_mask) { return __shfl_xor_sync(0xffffffffu, value, static_cast<int>(lane_mask)); }
+APIQ_DEVICE float shuffle_xor(float value, uint32_t lane_mask) {
+  return __shfl_xor_sync(0xffffffffu, value, static_cast<int>(lane_mask));
+}
 APIQ_DEVICE float shuffle_down(float value, uint32_t delta) { return __shfl_down_sync(0xffffffffu, value, delta); }
 APIQ_DEVICE uint32_t ballot(bool predicate) { return __ballot_sync(0xffffffffu, predicate); }
 
 APIQ_DEVICE float fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 APIQ_DEVICE float square_root(float value) { return __fsqrt_rn(value); }
 APIQ_DEVICE float exponential(float value) { return expf(value); }
+APIQ_DEVICE double cosine(double angle) { return cos(angle); }
+APIQ_DEVICE double sine(double angle) { return sin(angle); }
 APIQ_DEVICE float larger(float a, float b) { return fmaxf(a, b); }
 APIQ_DEVICE float float_from_bits(uint32_t bits) { return __uint_as_float(bits); }
 APIQ_DEVICE float negative_infinity() { return __uint_as_float(0xff800000u); }
@@ -53,6 +57,13 @@ APIQ_DEVICE float half_to_float(uint16_t half) {
   float value;
   asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(half));
   return value;
+}
+
+// To the nearest, ties to even.
+APIQ_DEVICE uint16_t float_to_half(float value) {
+  uint16_t half;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(value));
+  return half;
 }
 
 template <class T>
@@ -64,7 +75,9 @@ class Global {
   APIQ_DEVICE T load(uint64_t index) const { return data_[index]; }
   APIQ_DEVICE void store(uint64_t index, T value) const { data_[index] = value; }
   // Elements index .. index + 3 of a 4-byte type; the address is a multiple of 16.
-  APIQ_DEVICE Vec4<std::remove_const_t<T>> load4(uint64_t index) const { return *reinterpret_cast<const Vec4<std::remove_const_t<T>>*>(data_ + index); }
+  APIQ_DEVICE Vec4<std::remove_const_t<T>> load4(uint64_t index) const {
+    return *reinterpret_cast<const Vec4<std::remove_const_t<T>>*>(data_ + index);
+  }
   APIQ_DEVICE bool present() const { return data_ != nullptr; }
   // Returns what the element was before.
   APIQ_DEVICE T add_atomically(uint64_t index, T value) const { return atomicAdd(data_ + index, value); }
@@ -88,7 +101,9 @@ class Shared {
 
   APIQ_DEVICE T load(uint32_t index) const { return data_[index]; }
   APIQ_DEVICE void store(uint32_t index, T value) const { data_[index] = value; }
-  APIQ_DEVICE Vec4<std::remove_const_t<T>> load4(uint32_t index) const { return *reinterpret_cast<const Vec4<std::remove_const_t<T>>*>(data_ + index); }
+  APIQ_DEVICE Vec4<std::remove_const_t<T>> load4(uint32_t index) const {
+    return *reinterpret_cast<const Vec4<std::remove_const_t<T>>*>(data_ + index);
+  }
 
  private:
   T* data_;

@@ -78,7 +78,8 @@ Description describe(uint32_t ordinal) {
   int devices = 0;
   const cudaError_t counted = cudaGetDeviceCount(&devices);
   if (counted != cudaSuccess) {
-    fail(APIQ_UNSUPPORTED, "Cannot use CUDA: error %d, %s (%s)", static_cast<int>(counted), cudaGetErrorString(counted), cudaGetErrorName(counted));
+    fail(APIQ_UNSUPPORTED, "Cannot use CUDA: error %d, %s (%s)", static_cast<int>(counted), cudaGetErrorString(counted),
+         cudaGetErrorName(counted));
   }
   if (ordinal >= static_cast<uint32_t>(devices)) {
     fail(APIQ_UNSUPPORTED, "Cannot use CUDA device %u: this machine has %d", ordinal, devices);

@@ -8,11 +8,13 @@ namespace apiq::cuda {
 struct Float32 {
   float stored;
   APIQ_DEVICE static float value(float element) { return element; }
+  APIQ_DEVICE static float stored_form(float value) { return value; }
 };
 
 struct Float16 {
   uint16_t stored;
   APIQ_DEVICE static float value(uint16_t element) { return half_to_float(element); }
+  APIQ_DEVICE static uint16_t stored_form(float value) { return float_to_half(value); }
 };
 
 struct Bfloat16 {

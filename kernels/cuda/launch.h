@@ -1,6 +1,8 @@
 // What the launchers of the ops share.
 #pragma once
 
+#include <cinttypes>
+
 #include "affine_layout.h"
 #include "codes.cuh"
 #include "context.h"
@@ -15,7 +17,7 @@ inline TileReader tile_reader(const WeightPlan& weight) {
 
 // `blocks` as a grid of one dimension; fails where CUDA has no such grid.
 inline device::Grid line_of_blocks(uint64_t blocks, uint32_t threads) {
-  if (blocks > INT32_MAX) fail(APIQ_UNSUPPORTED, "Cannot launch %llu blocks: CUDA allows %d", static_cast<unsigned long long>(blocks), INT32_MAX);
+  if (blocks > INT32_MAX) fail(APIQ_UNSUPPORTED, "Cannot launch %" PRIu64 " blocks: CUDA allows %d", blocks, INT32_MAX);
   return {static_cast<uint32_t>(blocks), 1, threads};
 }
 

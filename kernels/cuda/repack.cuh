@@ -117,16 +117,7 @@ APIQ_KERNEL(dequantize_threads) dequantize_kernel(DequantizeArgs a) {
   if (column >= layout.in_features) return;
   const uint32_t y_row = block_index_x() / a.blocks_per_row;
   const uint32_t row = a.first_row + y_row;
-  const uint64_t tile = uint64_t{row / tile_rows} * layout.column_tiles + column / tile_columns;
-  const uint32_t lane = row % tile_rows;
-  const uint32_t chunk = column % tile_columns / chunk_codes;
-  uint32_t words[8];
-  for (uint32_t i = 0; i < layout.bits; i++) words[i] = a.weight.code_word(tile, lane, chunk * layout.bits + i);
-  const float code = static_cast<float>(code_of_chunk(words, layout.bits, column % chunk_codes));
-  const float scale = a.weight.scale(tile, lane, chunk);
-  const float zero = a.weight.zero(tile, lane, chunk);
-  a.y.store(uint64_t{y_row} * layout.in_features + column,
-            layout.float_zero != 0 ? fma(scale, code, zero) : scale * (code - zero));
+  a.y.store(uint64_t{y_row} * layout.in_features + column, a.weight.element(row, column));
 }
 
 }  // namespace apiq::cuda

@@ -5,7 +5,9 @@
 namespace {
 
 apiq_status refuse(uint64_t context, const char* op) {
-  return apiq::cuda::enter(context, [&](apiq::cuda::Context&) { apiq::fail(APIQ_UNSUPPORTED, "not implemented by libapiq_cuda yet: %s", op); });
+  return apiq::cuda::enter(context, [&](apiq::cuda::Context&) {
+    apiq::fail(APIQ_UNSUPPORTED, "not implemented by libapiq_cuda yet: %s", op);
+  });
 }
 
 }  // namespace
@@ -15,13 +17,7 @@ apiq_status refuse(uint64_t context, const char* op) {
 
 extern "C" {
 
-APIQ_NOT_YET(embedding)
-APIQ_NOT_YET(rope_table)
-APIQ_NOT_YET(rotary)
 APIQ_NOT_YET(lora)
-APIQ_NOT_YET(kv_store)
-APIQ_NOT_YET(silu_mul)
-APIQ_NOT_YET(add)
 APIQ_NOT_YET(token_nll)
 APIQ_NOT_YET(sample)
 

@@ -1,18 +1,19 @@
 /** The outputs of one request between the socket and its reader. */
-import type { EngineOutput } from "./protocol.ts";
+import type { EngineOutput, TokenLogprob } from "./protocol.ts";
 
 /**
  * Holds at most one output: those that arrive before the reader takes it are merged into it, so a slow reader's cost is
  * bounded by the tokens its request may generate and not by the number of steps.
  */
 export class OutputQueue {
-  #pending: EngineOutput | undefined;
+  #pending: PendingOutput | undefined;
   #ended = false;
   #error: Error | undefined;
   #wake: (() => void) | undefined;
 
   push(output: EngineOutput): void {
-    this.#pending = this.#pending ? merge(this.#pending, output) : output;
+    this.#pending ??= { id: output.id, tokens: [] };
+    append(this.#pending, output);
     this.#wake?.();
   }
 
@@ -43,8 +44,19 @@ export class OutputQueue {
   }
 }
 
-function merge(first: EngineOutput, second: EngineOutput): EngineOutput {
-  const merged: EngineOutput = { ...first, ...second, tokens: [...first.tokens, ...second.tokens] };
-  if (first.logprobs || second.logprobs) merged.logprobs = [...(first.logprobs ?? []), ...(second.logprobs ?? [])];
-  return merged;
+/** An output that still grows. */
+interface PendingOutput extends EngineOutput {
+  tokens: number[];
+  logprobs?: TokenLogprob[];
+}
+
+/** In place: copying what is there at every step would cost a reader that is far behind the square of its answer's length. */
+function append(pending: PendingOutput, { tokens, logprobs, finish, error }: EngineOutput): void {
+  for (const token of tokens) pending.tokens.push(token);
+  if (logprobs) {
+    pending.logprobs ??= [];
+    for (const logprob of logprobs) pending.logprobs.push(logprob);
+  }
+  if (finish) pending.finish = finish;
+  if (error !== undefined) pending.error = error;
 }

@@ -1,47 +1,33 @@
-/** Conversions between float32 and the 16-bit float formats, element by element and exact (rounding to nearest even). */
+/** Conversions between float32 and the 16-bit float formats, which travel as their bits. Rounding is to nearest even. */
 
-const float = new Float32Array(1);
-const word = new Uint32Array(float.buffer);
+const half = new Float16Array(1);
+const halfBits = new Uint16Array(half.buffer);
 
 /** IEEE binary16 bits -> number, exact. */
-export function halfToFloat(half: number): number {
-  const sign = half & 0x8000 ? -1 : 1;
-  const exponent = (half >> 10) & 31;
-  const fraction = half & 1023;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
-  return sign * (1024 + fraction) * 2 ** (exponent - 25);
+export function halfToFloat(bits: number): number {
+  halfBits[0] = bits;
+  return half[0]!;
 }
 
-/** number -> float32 -> IEEE binary16 bits, rounding to nearest even; overflow gives infinity. */
+/** number -> IEEE binary16 bits; overflow gives infinity. */
 export function floatToHalf(value: number): number {
-  float[0] = value;
-  const sign = (word[0]! >>> 16) & 0x8000;
-  const magnitude = word[0]! & 0x7fffffff;
-  if (magnitude > 0x7f800000) return sign | 0x7e00;
-  if (magnitude >= 0x47800000) return sign | 0x7c00;
-  if (magnitude < 0x33000000) return sign;
-  // Below 2^-14 the result is subnormal: the implicit one becomes explicit and moves right.
-  const subnormalShift = magnitude < 0x38800000 ? 113 - (magnitude >>> 23) : 0;
-  const significand = subnormalShift > 0 ? (magnitude & 0x7fffff) | 0x800000 : magnitude - 0x38000000;
-  const shift = 13 + subnormalShift;
-  const kept = significand >>> shift;
-  const rest = significand & ((1 << shift) - 1);
-  const half = 1 << (shift - 1);
-  // A carry out of the fraction increments the exponent, up to infinity: the encodings are adjacent.
-  return sign | (kept + (rest > half || (rest === half && (kept & 1) === 1) ? 1 : 0));
+  half[0] = value;
+  return halfBits[0]!;
 }
 
-/** bfloat16 bits -> number, exact. */
-export function bfloatToFloat(bfloat: number): number {
-  word[0] = bfloat << 16;
-  return float[0]!;
+/** `halfToFloat` of every element, several times faster than one by one. */
+export function halvesToFloats(bits: Uint16Array): Float32Array<ArrayBuffer> {
+  return new Float32Array(new Float16Array(bits.buffer, bits.byteOffset, bits.length));
 }
 
-let table: Float32Array | undefined;
+/** `floatToHalf` of every element. */
+export function floatsToHalves(values: Float32Array): Uint16Array<ArrayBuffer> {
+  return new Uint16Array(new Float16Array(values).buffer);
+}
 
-/** Every binary16 value by its bits, for loops over whole tensors; made when first asked for. */
-export function halfTable(): Float32Array {
-  table ??= Float32Array.from({ length: 65536 }, (_, bits) => halfToFloat(bits));
-  return table;
+/** bfloat16 bits -> float32, exact: they are its upper half. */
+export function bfloatsToFloats(bits: Uint16Array): Float32Array<ArrayBuffer> {
+  const words = new Uint32Array(bits.length);
+  for (let i = 0; i < bits.length; i++) words[i] = bits[i]! << 16;
+  return new Float32Array(words.buffer);
 }

@@ -1,9 +1,11 @@
 /** A buffered little-endian reader over the head of a GGUF file: every length is checked against what the file still holds. */
 import { Buffer } from "node:buffer";
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { FormatError } from "./failure.ts";
 
 const WINDOW_BYTES = 1 << 20;
+/** A vocabulary has some hundred thousand entries. What is counted becomes JavaScript values, so a huge count must not pass. */
+const MAX_COUNT = 1 << 24;
 
 export class GgufReader implements Disposable {
   readonly path: string;
@@ -13,18 +15,15 @@ export class GgufReader implements Disposable {
   #windowStart = 0;
   #at = 0;
 
-  /** @throws {FormatError} when there is no such file. */
+  /** @throws {FormatError} when there is no such file, or it is a folder or a device. */
   constructor(path: string) {
     this.path = path;
-    try {
-      this.#file = openSync(path, "r");
-    } catch (error) {
-      throw new FormatError("open", {
-        file: path,
-        reason: error instanceof Error ? error.message : String(error),
-      });
+    const stat = statSync(path, { throwIfNoEntry: false });
+    if (!stat?.isFile()) {
+      throw new FormatError("open", { file: path, reason: stat ? "not a regular file" : "it does not exist" });
     }
-    this.bytes = fstatSync(this.#file).size;
+    this.#file = openSync(path, "r");
+    this.bytes = stat.size;
   }
 
   get position(): number {
@@ -70,10 +69,10 @@ export class GgufReader implements Disposable {
     return this.#take(8).readBigUInt64LE();
   }
 
-  /** A u64 that counts things of at least `bytesEach` bytes that follow in the file. */
+  /** A u64 that counts things of at least `bytesEach` bytes that follow in the file; never more than any real file has. */
   count(what: string, bytesEach: number): number {
     const count = this.u64();
-    const limit = Math.floor(this.remaining / bytesEach);
+    const limit = Math.min(MAX_COUNT, Math.floor(this.remaining / bytesEach));
     if (count > BigInt(limit)) throw this.failure(`${what} does not fit the file`, String(count), `at most ${limit}`);
     return Number(count);
   }

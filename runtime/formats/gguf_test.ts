@@ -52,7 +52,8 @@ describe("openGguf", () => {
   it("refuses other files, versions and byte orders", () =>
     inFolder((dir) => {
       const path = join(dir, "a.gguf");
-      assertFormatError(() => openGguf(path), path, "ENOENT");
+      assertFormatError(() => openGguf(path), path, "it does not exist");
+      assertFormatError(() => openGguf(dir), dir, "not a regular file");
       writeFileSync(path, "PK\x03\x04 something else");
       assertFormatError(() => openGguf(path), "not a GGUF file");
       writeGguf(path, { version: 1, metadata: {}, tensors: [] });

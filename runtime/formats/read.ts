@@ -1,7 +1,7 @@
 /** Reading of whole small tensors into JavaScript: norms, LoRA matrices, g_idx. Weights are mapped by the kernel library. */
 import { closeSync, openSync, readSync } from "node:fs";
 import { FormatError } from "./failure.ts";
-import { bfloatToFloat, halfTable } from "./floats.ts";
+import { bfloatsToFloats, halvesToFloats } from "./floats.ts";
 import type { StoredTensor } from "./safetensors.ts";
 
 /** The tensor's bytes as they lie in the file, little-endian, or a part of them. */
@@ -43,12 +43,10 @@ export function readTensor(tensor: StoredTensor): Float32Array<ArrayBuffer> {
   switch (tensor.dtype) {
     case "F32":
       return new Float32Array(readBytes(tensor).buffer);
-    case "F16": {
-      const table = halfTable();
-      return Float32Array.from(new Uint16Array(readBytes(tensor).buffer), (bits) => table[bits]!);
-    }
+    case "F16":
+      return halvesToFloats(new Uint16Array(readBytes(tensor).buffer));
     case "BF16":
-      return Float32Array.from(new Uint16Array(readBytes(tensor).buffer), bfloatToFloat);
+      return bfloatsToFloats(new Uint16Array(readBytes(tensor).buffer));
     default:
       throw wrongDtype(tensor, "F32, F16 or BF16");
   }

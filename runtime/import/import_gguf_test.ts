@@ -5,7 +5,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { itShared, sharedPath } from "../../tests/shared.ts";
 import { FormatError } from "../formats/failure.ts";
-import { floatToHalf, halfToFloat } from "../formats/floats.ts";
+import { floatsToHalves, halfToFloat } from "../formats/floats.ts";
 import { unpackRows, unpackZeros } from "../formats/gptq.ts";
 import { type Checkpoint, openCheckpoint, openSafetensors, readBytes, readInts, readTensor } from "../formats/mod.ts";
 import { inFolder } from "../formats/test_files.ts";
@@ -305,7 +305,7 @@ describe("importGguf", () => {
         const values =
           cols === undefined ? readTensor(checkpoint.tensor(name)) : dequantize(checkpoint, module, rows, cols);
         const expected = new Uint16Array(readBytes(tensor).buffer);
-        const wrong = values.findIndex((value, i) => floatToHalf(value) !== expected[i]);
+        const wrong = floatsToHalves(values).findIndex((value, i) => value !== expected[i]);
         assertEquals(wrong, -1, `${name}: element ${wrong}`);
       }
       assertEquals(tensors.size, 272);

@@ -1,10 +1,9 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { assert, assertEquals, assertFalse, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { itShared, sharedPath } from "../../tests/shared.ts";
-import { FormatError } from "../formats/failure.ts";
+import { assertFormatError, inFolder } from "../formats/test_files.ts";
 import { type ChatMessage, ChatTemplateError } from "./chat_template.ts";
 import { hasTokenizer, openTokenizer } from "./tokenizer.ts";
 
@@ -16,31 +15,22 @@ interface Golden {
 const model = sharedPath("models/SmolLM2-135M-Instruct");
 const golden = (): Golden => JSON.parse(readFileSync(sharedPath("golden/tokenizer.json"), "utf8"));
 
-/** A byte-level tokenizer of three tokens, and whatever else the folder should hold. */
-function folder(files: Record<string, string>): string {
-  const dir = mkdtempSync(join(tmpdir(), "apiq-tokenizer-"));
-  const tokenizer = {
-    version: "1.0",
-    added_tokens: [{ id: 2, content: "<end>", special: true, normalized: false }],
-    normalizer: null,
-    pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, use_regex: true },
-    post_processor: null,
-    decoder: { type: "ByteLevel" },
-    model: { type: "BPE", vocab: { a: 0, b: 1 }, merges: [] },
-  };
-  writeFileSync(join(dir, "tokenizer.json"), JSON.stringify(tokenizer));
-  for (const [name, text] of Object.entries(files)) writeFileSync(join(dir, name), text);
-  return dir;
-}
-
-function withFolder(files: Record<string, string>, body: (dir: string) => void): void {
-  const dir = folder(files);
-  try {
+/** A folder with a byte-level tokenizer of three tokens, and whatever else is given. */
+const withFolder = (files: Record<string, string>, body: (dir: string) => void): Promise<void> =>
+  inFolder((dir) => {
+    const tokenizer = {
+      version: "1.0",
+      added_tokens: [{ id: 2, content: "<end>", special: true, normalized: false }],
+      normalizer: null,
+      pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, use_regex: true },
+      post_processor: null,
+      decoder: { type: "ByteLevel" },
+      model: { type: "BPE", vocab: { a: 0, b: 1 }, merges: [] },
+    };
+    writeFileSync(join(dir, "tokenizer.json"), JSON.stringify(tokenizer));
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(dir, name), text);
     body(dir);
-  } finally {
-    rmSync(dir, { recursive: true });
-  }
-}
+  });
 
 describe("Tokenizer", () => {
   itShared("encodes and decodes as transformers does", () => {
@@ -78,8 +68,8 @@ describe("Tokenizer", () => {
     assertEquals(tokenizer.decode([1, 2], { skipSpecialTokens: false }), "<|im_start|><|im_end|>");
   });
 
-  it("gives no text to ids outside the vocabulary", () => {
-    withFolder({}, (dir) => {
+  it("gives no text to ids outside the vocabulary", async () => {
+    await withFolder({}, (dir) => {
       const tokenizer = openTokenizer(dir);
       assertEquals(tokenizer.decode([0, 77, 1, 2]), "ab");
       assertEquals(tokenizer.decode([]), "");
@@ -87,22 +77,22 @@ describe("Tokenizer", () => {
     });
   });
 
-  it("collects stop tokens from all files", () => {
+  it("collects stop tokens from all files", async () => {
     const files = {
       "generation_config.json": '{"eos_token_id": [7, 8]}',
       "config.json": '{"eos_token_id": 8}',
       "tokenizer_config.json": '{"eos_token": {"content": "<end>"}}',
     };
-    withFolder(files, (dir) => assertEquals(openTokenizer(dir).stopTokens, [7, 8, 2]));
+    await withFolder(files, (dir) => assertEquals(openTokenizer(dir).stopTokens, [7, 8, 2]));
   });
 
-  it("prefers chat_template.jinja and passes tools, variables and special tokens", () => {
+  it("prefers chat_template.jinja and passes tools, variables and special tokens", async () => {
     const files = {
       "tokenizer_config.json": '{"eos_token": "<end>", "chat_template": "unused"}',
       "chat_template.jinja":
         "{% if tools %}{{ tools | tojson }}\n{% endif %}{{ mode }}{{ messages[0].content }}{{ eos_token }}",
     };
-    withFolder(files, (dir) => {
+    await withFolder(files, (dir) => {
       const tokenizer = openTokenizer(dir);
       const messages = [{ role: "user", content: "hi" }];
       assertEquals(tokenizer.applyChatTemplate(messages, { variables: { mode: "x" } }), "xhi<end>");
@@ -110,38 +100,37 @@ describe("Tokenizer", () => {
     });
   });
 
-  it("picks the template for tools out of a list", () => {
+  it("picks the template for tools out of a list", async () => {
     const templates = [
       { name: "default", template: "plain" },
       { name: "tool_use", template: "tools" },
     ];
-    withFolder({ "tokenizer_config.json": JSON.stringify({ chat_template: templates }) }, (dir) => {
+    await withFolder({ "tokenizer_config.json": JSON.stringify({ chat_template: templates }) }, (dir) => {
       const tokenizer = openTokenizer(dir);
       assertEquals(tokenizer.applyChatTemplate([]), "plain");
       assertEquals(tokenizer.applyChatTemplate([], { tools: [] }), "tools");
     });
   });
 
-  it("says why messages cannot be rendered", () => {
-    withFolder({}, (dir) => {
+  it("says why messages cannot be rendered", async () => {
+    await withFolder({}, (dir) => {
       const tokenizer = openTokenizer(dir);
       assertFalse(tokenizer.hasChatTemplate);
       assertThrows(() => tokenizer.applyChatTemplate([]), ChatTemplateError, "has no chat template");
     });
-    withFolder({ "chat_template.jinja": '{{ raise_exception("roles must alternate") }}' }, (dir) => {
+    await withFolder({ "chat_template.jinja": '{{ raise_exception("roles must alternate") }}' }, (dir) => {
       assertThrows(() => openTokenizer(dir).applyChatTemplate([]), ChatTemplateError, "roles must alternate");
     });
-    withFolder({ "chat_template.jinja": "{% if %}" }, (dir) => {
+    await withFolder({ "chat_template.jinja": "{% if %}" }, (dir) => {
       assertThrows(() => openTokenizer(dir), ChatTemplateError, "Cannot parse chat template");
     });
   });
 
-  it("names the file that is missing or broken", () => {
-    withFolder({ "tokenizer.json": "{}" }, (dir) => {
+  it("names the file that is missing or broken", async () => {
+    await withFolder({ "tokenizer.json": "{}" }, (dir) => {
       assert(hasTokenizer(dir));
-      assertThrows(() => openTokenizer(dir), FormatError, "tokenizer.json");
+      assertFormatError(() => openTokenizer(dir), join(dir, "tokenizer.json"));
     });
-    const error = assertThrows(() => openTokenizer(join(tmpdir(), "apiq-absent")), FormatError);
-    assertStringIncludes(error.message, "it does not exist");
+    await inFolder((dir) => assertFormatError(() => openTokenizer(dir), "tokenizer.json", "it does not exist"));
   });
 });

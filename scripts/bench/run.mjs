@@ -166,8 +166,7 @@ function main() {
   };
   console.log(render(report));
   if (options.jsonPath !== undefined) writeJson(options.jsonPath, report);
-  if (measurements.some((measurement) => measurement.rounds.some(({ apiqRun }) => apiqRun.failed)))
-    process.exitCode = 1;
+  if (measurements.some(({ apiqUnavailable }) => apiqUnavailable !== undefined)) process.exitCode = 1;
 }
 
 try {

@@ -89,7 +89,11 @@ class Problem {
     return { k: bench.put(fill()), v: bench.put(fill()) };
   }
 
-  layout(bench: Bench, cache: { k: ReturnType<Bench["put"]>; v: ReturnType<Bench["put"]> }, rows: readonly Row[]): KvLayout {
+  layout(
+    bench: Bench,
+    cache: { k: ReturnType<Bench["put"]>; v: ReturnType<Bench["put"]> },
+    rows: readonly Row[],
+  ): KvLayout {
     return {
       ...cache,
       blockTables: bench.i32(this.blockTables),
@@ -189,7 +193,10 @@ describe("attention", () => {
     for (const heads of [1, 3, 4, 8]) {
       for (const headDim of [16, 48, 64, 128]) {
         it(`equals float64: ${heads} heads a group, head_dim ${headDim}, ${dtype === F16 ? "float16" : "float32"} cache`, () => {
-          const problem = new Problem(shape({ heads: heads * 2, kvHeads: 2, headDim, dtype, lengths: [37, 5] }), heads * headDim);
+          const problem = new Problem(
+            shape({ heads: heads * 2, kvHeads: 2, headDim, dtype, lengths: [37, 5] }),
+            heads * headDim,
+          );
           const rows = problem.all();
           const y = onEveryIsa((bench) => problem.run(bench, [rows]));
           assertClose(y, problem.expected(rows), BOUND, "attention");
@@ -316,7 +323,11 @@ describe("attention's checks while it runs", () => {
     ["a negative block", "block -7", (_, tables) => tables.fill(-7, 1, 2)],
     ["a block past the cache", "block 1000000", (_, tables) => tables.fill(1000000, 1, 2)],
     ["a negative position", "position -1", (rows) => rows.splice(0, 1, { seq: -3, pos: 0 }, { seq: 1, pos: -1 })],
-    ["a position past the block table", "position 32", (rows) => rows.splice(0, 1, { seq: -1, pos: 0 }, { seq: 0, pos: 32 })],
+    [
+      "a position past the block table",
+      "position 32",
+      (rows) => rows.splice(0, 1, { seq: -1, pos: 0 }, { seq: 0, pos: 32 }),
+    ],
   ];
   for (const [name, includes, change] of cases) {
     it(`refuses ${name}`, () => {

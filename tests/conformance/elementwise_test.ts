@@ -20,7 +20,9 @@ describe("add", () => {
         bench.context.add({ a: inPlace, b: addend, y: inPlace, count });
         bench.context.add({ a: inPlace, b: addend, y: addend, count });
         const all = new Float32Array(3 * count);
-        [sum, inPlace, addend].forEach((ref, i) => all.set(bench.read(ref, count), i * count));
+        [sum, inPlace, addend].forEach((ref, i) => {
+          all.set(bench.read(ref, count), i * count);
+        });
         return all;
       });
       const sum = a.map((value, i) => value + b[i]!);
@@ -73,7 +75,9 @@ describe("siluMul", () => {
       bench.context.siluMul({ gate, up, y: up, count });
       bench.context.siluMul({ gate, up: bench.f32(values), y: gate, count });
       const all = new Float32Array(3 * count);
-      [apart, up, gate].forEach((ref, i) => all.set(bench.read(ref, count), i * count));
+      [apart, up, gate].forEach((ref, i) => {
+        all.set(bench.read(ref, count), i * count);
+      });
       return all;
     });
     assertEquals(y.slice(count, 2 * count), y.slice(0, count));

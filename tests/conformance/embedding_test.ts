@@ -1,7 +1,19 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { ApiqError, BF16, F16, F32, type Ref, type Weight, WEIGHT_DENSE } from "../../ffi/mod.ts";
-import { Bench, onEveryIsa, Random } from "./harness.ts";
+import {
+  ApiqError,
+  BF16,
+  F16,
+  F32,
+  GPTQ_V2,
+  type Ref,
+  WEIGHT_AFFINE,
+  WEIGHT_DENSE,
+  type Weight,
+  ZERO_FLOAT,
+  ZERO_INTEGER,
+} from "../../ffi/mod.ts";
+import { assertSameBits, Bench, onEveryIsa, Random } from "./harness.ts";
 
 const dense = (data: Ref, dtype: number, entries: number, width: number): Weight => ({
   data,
@@ -42,6 +54,47 @@ describe("embedding", () => {
         });
         const expected = ids.flatMap((id) => Array.from({ length: width }, (_, i) => exact[id * width + i]!));
         assertEquals([...y], expected);
+      }
+    }
+  });
+
+  it("gathers rows of packed tables as weightDequantize gives them", () => {
+    const [entries, width, group] = [40, 96, 32];
+    for (const bits of [2, 3, 4, 8]) {
+      for (const zero of [ZERO_INTEGER, ZERO_FLOAT]) {
+        const random = new Random(bits);
+        const words = (count: number) => Int32Array.from({ length: count }, () => random.integer(2 ** 32) | 0);
+        const halves = () => Float16Array.from(random.normals((width / group) * entries, 0.1));
+        const qweight = words(((width * bits) / 32) * entries);
+        const zeros = zero === ZERO_FLOAT ? halves() : words((width / group) * Math.ceil((entries * bits) / 32));
+        const scales = halves();
+        const ids = [39, 0, 17];
+        onEveryIsa((bench) => {
+          const shape = { kind: WEIGHT_AFFINE, dtype: 0, bits, group, zero, outFeatures: entries, inFeatures: width };
+          const table: Weight = { ...shape, data: bench.context.alloc(bench.context.packedBytes(shape)).at(0) };
+          bench.context.weightRepack({
+            qweight: bench.put(qweight),
+            zeros: bench.put(zeros),
+            scales: bench.put(scales),
+            weight: table,
+            format: GPTQ_V2,
+            releaseSource: 0,
+          });
+          const all = bench.room(entries * width);
+          bench.context.weightDequantize({ weight: table, y: all, firstRow: 0, nRows: entries });
+          const matrix = bench.read(all, entries * width);
+          const result = bench.room(ids.length * width);
+          bench.context.embedding({ table, ids: bench.i32(ids), y: result, rows: ids.length });
+          const rows = bench.read(result, ids.length * width);
+          ids.forEach((id, row) => {
+            const [actual, expected] = [
+              rows.subarray(row * width, (row + 1) * width),
+              matrix.subarray(id * width, (id + 1) * width),
+            ];
+            assertSameBits(actual, expected, `${bits} bits, zero ${zero}, id ${id}`);
+          });
+          return rows;
+        });
       }
     }
   });

@@ -101,7 +101,12 @@ export function assertSameBits(actual: ArrayBufferView, expected: ArrayBufferVie
 }
 
 /** Largest |actual - expected|; fails where it exceeds `bound` or where a number is missing. */
-export function assertClose(actual: ArrayLike<number>, expected: ArrayLike<number>, bound: number, what: string): number {
+export function assertClose(
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  bound: number,
+  what: string,
+): number {
   assert(actual.length === expected.length, `${what}: ${actual.length} results, expected ${expected.length}`);
   let worst = 0;
   for (let i = 0; i < expected.length; i++) {

@@ -52,7 +52,16 @@ describe("rmsNorm", () => {
     const weight = random.normals(cols);
     const y = onEveryIsa((bench) => {
       const ref = bench.f32(x);
-      bench.context.rmsNorm({ x: ref, weight: bench.f32(weight), y: ref, rows, cols, xStride: stride, yStride: stride, eps: EPS });
+      bench.context.rmsNorm({
+        x: ref,
+        weight: bench.f32(weight),
+        y: ref,
+        rows,
+        cols,
+        xStride: stride,
+        yStride: stride,
+        eps: EPS,
+      });
       return bench.read(ref, rows * stride);
     });
     const expected = Float64Array.from(x);
@@ -63,7 +72,16 @@ describe("rmsNorm", () => {
 
   it("refuses bad arguments", () => {
     using bench = new Bench();
-    const good = { x: bench.room(64), weight: bench.room(16), y: bench.room(64), rows: 4, cols: 16, xStride: 16, yStride: 16, eps: 0 };
+    const good = {
+      x: bench.room(64),
+      weight: bench.room(16),
+      y: bench.room(64),
+      rows: 4,
+      cols: 16,
+      xStride: 16,
+      yStride: 16,
+      eps: 0,
+    };
     bench.context.rmsNorm(good);
     const refused = (bad: Partial<typeof good>, status: string) => {
       const error = assertThrows(() => bench.context.rmsNorm({ ...good, ...bad }), ApiqError);

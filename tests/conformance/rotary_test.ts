@@ -14,7 +14,12 @@ describe("ropeTable", () => {
       const table = onEveryIsa((bench) => {
         const result = bench.room(positions.length * 2 * half);
         const sizes = { rows: positions.length, halfDim: half, scale };
-        bench.context.ropeTable({ positions: bench.i32(positions), invFreq: bench.f32(inverse), table: result, ...sizes });
+        bench.context.ropeTable({
+          positions: bench.i32(positions),
+          invFreq: bench.f32(inverse),
+          table: result,
+          ...sizes,
+        });
         return bench.read(result, positions.length * 2 * half);
       });
       const expected = positions.flatMap((position) => {

@@ -42,7 +42,13 @@ describe("tokenNll", () => {
   it("reports a target past the vocabulary", () => {
     using bench = new Bench();
     const nll = bench.room(2);
-    bench.context.tokenNll({ logits: bench.f32(new Float32Array(8)), targets: bench.i32([1, 4]), nll, rows: 2, vocab: 4 });
+    bench.context.tokenNll({
+      logits: bench.f32(new Float32Array(8)),
+      targets: bench.i32([1, 4]),
+      nll,
+      rows: 2,
+      vocab: 4,
+    });
     const error = assertThrows(() => bench.read(nll, 2), ApiqError);
     assertEquals(error.status, "OUT_OF_RANGE");
     assertStringIncludes(error.message, "row 1: received target 4");

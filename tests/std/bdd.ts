@@ -25,13 +25,24 @@ interface Bdd {
 const TIMEOUT_MS = 300_000;
 
 async function ownApi(): Promise<Bdd> {
-  if ("Bun" in globalThis) {
-    const bun = await import("bun:test");
-    bun.setDefaultTimeout(TIMEOUT_MS);
-    return bun as Bdd;
+  if (!("Bun" in globalThis)) {
+    const { describe, it, before, after, beforeEach, afterEach } = await import("node:test");
+    return { describe, it, beforeAll: before, afterAll: after, beforeEach, afterEach };
   }
-  const { describe, it, before, after, beforeEach, afterEach } = await import("node:test");
-  return { describe, it, beforeAll: before, afterAll: after, beforeEach, afterEach };
+  // Bun would end a test after 5 seconds. Its setDefaultTimeout holds for one file, and this module is loaded once for all.
+  const bun = await import("bun:test");
+  const patient =
+    (hook: (body: Body, timeout: number) => void) =>
+    (body: Body): void =>
+      hook(body, TIMEOUT_MS);
+  return {
+    describe: bun.describe as Register,
+    it: Object.assign((name: string, body: Body) => bun.it(name, body, TIMEOUT_MS), { skip: bun.it.skip as Register }),
+    beforeAll: patient(bun.beforeAll),
+    afterAll: patient(bun.afterAll),
+    beforeEach: patient(bun.beforeEach),
+    afterEach: patient(bun.afterEach),
+  };
 }
 
 export const { describe, it, beforeAll, afterAll, beforeEach, afterEach } = await ownApi();

@@ -20,7 +20,7 @@ class Lora final : public Op {
         kernels_(float_kernels(isa)),
         row_tiles_((plan.rows + rows_per_tile - 1) / rows_per_tile),
         rank_tiles_((plan.max_rank + ranks_per_tile - 1) / ranks_per_tile),
-        h_(std::make_unique_for_overwrite<float[]>(uint64_t{plan.n_parts} * 2 * plan.rows * plan.max_rank)) {
+        h_(std::make_unique_for_overwrite<float[]>(checked_mul(uint64_t{plan.n_parts} * 2 * plan.rows, plan.max_rank, "max_rank"))) {
     for (uint32_t i = 0; i < plan.n_parts; i++) {
       out_tiles_[i] = (plan.parts[i].out_features + outputs_per_tile - 1) / outputs_per_tile;
       all_out_tiles_ += out_tiles_[i];

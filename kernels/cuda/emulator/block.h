@@ -91,7 +91,7 @@ class Block {
 // The block that the calling OS thread emulates; each OS thread has one.
 Block& current_block();
 
-// Orders of threads and blocks are a function of this and of what ran before. At start: APIQ_EMULATOR_SEED, or 1.
+// The orders of threads and blocks in a launch are a function of its shape and of this. At start: APIQ_EMULATOR_SEED, or 1.
 void set_seed(uint64_t seed);
 
 }  // namespace apiq::emulator

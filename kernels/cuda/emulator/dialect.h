@@ -40,7 +40,8 @@ inline void sync_warp(const Site& site = Site::current()) { current_block().coll
 
 inline float shuffle_xor(float value, uint32_t lane_mask, const Site& site = Site::current()) {
   const uint32_t lane = current_block().lane();
-  return std::bit_cast<float>(current_block().collect(emulator::Collective::shuffle, std::bit_cast<uint32_t>(value), site)[lane ^ lane_mask]);
+  const auto& brought = current_block().collect(emulator::Collective::shuffle, std::bit_cast<uint32_t>(value), site);
+  return std::bit_cast<float>(brought[lane ^ lane_mask]);
 }
 // A lane with no lane `delta` above it keeps its own value, as the instruction does.
 inline float shuffle_down(float value, uint32_t delta, const Site& site = Site::current()) {
@@ -58,10 +59,13 @@ inline uint32_t ballot(bool predicate, const Site& site = Site::current()) {
 inline float fma(float a, float b, float c) { return std::fma(a, b, c); }
 inline float square_root(float value) { return std::sqrt(value); }
 inline float exponential(float value) { return std::exp(value); }
+inline double cosine(double angle) { return std::cos(angle); }
+inline double sine(double angle) { return std::sin(angle); }
 inline float larger(float a, float b) { return std::fmax(a, b); }
 inline float float_from_bits(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline float negative_infinity() { return -std::numeric_limits<float>::infinity(); }
 inline float half_to_float(uint16_t half) { return to_float(f16{half}); }
+inline uint16_t float_to_half(float value) { return to_f16(value).bits; }
 
 template <class T>
 class Global {
@@ -101,7 +105,9 @@ class Global {
   T* aligned(uint64_t index) const {
     static_assert(sizeof(T) == 4);
     T* const first = at(index, 4, "16-byte read");
-    if (reinterpret_cast<uintptr_t>(first) % 16 != 0) emulator::fault("misaligned 16-byte read: element %llu", static_cast<unsigned long long>(index));
+    if (reinterpret_cast<uintptr_t>(first) % 16 != 0) {
+      emulator::fault("misaligned 16-byte read: element %llu", static_cast<unsigned long long>(index));
+    }
     return first;
   }
 

@@ -71,7 +71,8 @@ struct LaneTile {
 };
 
 template <uint32_t bits, uint32_t max_rows>
-APIQ_DEVICE void multiply_tile(const LaneTile<bits>& tile, uint32_t warp, const Shared<float>& x, const Shared<float>& sums, float* totals) {
+APIQ_DEVICE void multiply_tile(const LaneTile<bits>& tile, uint32_t warp, const Shared<float>& x, const Shared<float>& sums,
+                               float* totals) {
   APIQ_UNROLL
   for (uint32_t chunk = 0; chunk < chunks_per_tile; chunk++) {
     float dots[max_rows] = {};

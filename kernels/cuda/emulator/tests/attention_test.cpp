@@ -119,7 +119,9 @@ struct Scene {
 
 const Register plain("attention: float32 cache, one head a key", [] { Scene(2, 2, 32, 0, APIQ_F32).expect_right(); });
 const Register grouped("attention: grouped queries, float16 cache, head_dim 48", [] { Scene(6, 2, 48, 0, APIQ_F16).expect_right(); });
-const Register windowed("attention: a sliding window that begins inside a block and a tile", [] { Scene(2, 1, 16, 21, APIQ_F32).expect_right(); });
+const Register windowed("attention: a sliding window that begins inside a block and a tile", [] {
+  Scene(2, 1, 16, 21, APIQ_F32).expect_right();
+});
 const Register wide("attention: head_dim 256", [] { Scene(1, 1, 256, 0, APIQ_F16).expect_right(); });
 
 const Register chunks("attention: a row's bits do not depend on the rows beside it", [] {

@@ -108,7 +108,8 @@ const Register files("context: a mapped file is read-only and reads as the file"
 
 const Register graphs("graph: a recording runs when launched, with what its buffers then hold", [] {
   const Session session;
-  const apiq_ref x = session.put(std::vector<float>{1, 1, 1, 1}), weight = session.put(std::vector<float>{1, 2, 3, 4}), y = session.zeros(16);
+  const apiq_ref x = session.put(std::vector<float>{1, 1, 1, 1}), y = session.zeros(16);
+  const apiq_ref weight = session.put(std::vector<float>{1, 2, 3, 4});
   const apiq_rms_norm_args args = norm_args(x, weight, y);
   uint64_t graph = 0;
   session.ok(apiq_graph_begin(session.context), "graph_begin");

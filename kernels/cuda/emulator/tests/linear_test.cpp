@@ -12,7 +12,8 @@ struct Reference {
 };
 
 // x W^T + bias in float64. The tolerance bounds what float32 sums of |x w| can lose, the zero's share included.
-Reference linear(const std::vector<float>& x, uint32_t rows, const std::vector<double>& w, uint32_t out, uint32_t in, const std::vector<float>& bias) {
+Reference linear(const std::vector<float>& x, uint32_t rows, const std::vector<double>& w, uint32_t out, uint32_t in,
+                 const std::vector<float>& bias) {
   Reference result{std::vector<double>(uint64_t{rows} * out), std::vector<double>(uint64_t{rows} * out)};
   for (uint32_t r = 0; r < rows; r++) {
     for (uint32_t o = 0; o < out; o++) {
@@ -67,8 +68,9 @@ const Register dequantize("weight: repack then dequantize gives every bit back, 
       session.ok(apiq_weight_dequantize(session.context, &args), "weight_dequantize");
       const std::vector<float> y = session.get<float>(args.y, uint64_t{args.n_rows} * matrix.in);
       for (uint64_t i = 0; i < y.size(); i++) {
-        check(y[i] == matrix.dequantized[5 * matrix.in + i], title(matrix, 0) + ": element " + std::to_string(i) + " is " + std::to_string(y[i]) +
-                                                                 ", expected " + std::to_string(matrix.dequantized[5 * matrix.in + i]));
+        const float expected = matrix.dequantized[5 * matrix.in + i];
+        check(y[i] == expected, title(matrix, 0) + ": element " + std::to_string(i) + " is " + std::to_string(y[i]) + ", expected " +
+                                    std::to_string(expected));
       }
     }
   });

@@ -1,4 +1,5 @@
-/* apiq.h: the contract between the TypeScript runtime and a kernel library.
+/* apiq.h: the contract between the TypeScript runtime and a kernel library. It is long because it is the whole contract: every
+ * op with its layouts and the source of its algorithm.
  *
  * Two libraries implement all of it with the same symbols: libapiq_cpu and libapiq_cuda.
  *

@@ -1,6 +1,7 @@
 /** Decode and prefill speed of a model on this machine, beside the machine's own read bandwidth measured in the same run. */
 import type { Context, DeviceBuffer } from "../../ffi/mod.ts";
 import { WEIGHT_DENSE, type Weight } from "../../ffi/mod.ts";
+import { type EngineShape, MAX_PREFILL_ROWS } from "../engine/engine_shape.ts";
 import type { ModelRunner } from "../engine/model_runner.ts";
 import { GREEDY } from "../engine/protocol.ts";
 import { Sequence } from "../engine/sequence.ts";
@@ -13,10 +14,6 @@ export interface SpeedOptions {
   prompt: number;
   /** Decode steps that are timed. */
   tokens: number;
-  /** Sequences that decode together. */
-  sequences: number;
-  /** Rows of one prefill pass. */
-  prefillRows: number;
 }
 
 export interface SpeedReport {
@@ -69,10 +66,10 @@ function promptTokens(count: number, seat: number, vocabSize: number): number[] 
   return Array.from({ length: count }, (_, i) => 3 + ((i * 7919 + seat * 104729) % (vocabSize - 3)));
 }
 
-function makeSequences(config: DecoderConfig, options: SpeedOptions): Sequence[] {
+function makeSequences(config: DecoderConfig, options: SpeedOptions, count: number): Sequence[] {
   const length = options.prompt + options.tokens + 1;
   const blocksEach = Math.ceil(length / KV_BLOCK_SIZE);
-  return Array.from({ length: options.sequences }, (_, seat) => {
+  return Array.from({ length: count }, (_, seat) => {
     const sequence = new Sequence(
       {
         id: `bench-${seat}`,
@@ -89,31 +86,25 @@ function makeSequences(config: DecoderConfig, options: SpeedOptions): Sequence[]
   });
 }
 
-/** Blocks of KV cache that `measureSpeed` uses. */
-export function speedBlocks(options: SpeedOptions): number {
-  return options.sequences * Math.ceil((options.prompt + options.tokens + 1) / KV_BLOCK_SIZE);
-}
-
 /**
- * Runs prompts through the model, then decodes, timing both.
+ * Runs prompts through the model, then decodes as many sequences together as the shape allows, timing both.
  * @param loraBytes bytes of LoRA matrices that every step reads
- * @param kvElementBytes 2 for a float16 cache, 4 for float32
  */
 export function measureSpeed(
   context: Context,
   runner: ModelRunner,
   weights: DecoderWeights,
+  shape: EngineShape,
   options: SpeedOptions,
   loraBytes: number,
-  kvElementBytes: number,
 ): SpeedReport {
-  const sequences = makeSequences(weights.config, options);
+  const sequences = makeSequences(weights.config, options, shape.maxSequences);
   let bandwidth: number;
   {
     using buffer = touchedBuffer(context);
     bandwidth = bestBandwidth(context, buffer);
   }
-  const prefillSeconds = prefill(runner, sequences, options.prefillRows);
+  const prefillSeconds = prefill(runner, sequences, MAX_PREFILL_ROWS);
   const steps = decode(runner, sequences, options.tokens);
   {
     using buffer = touchedBuffer(context);
@@ -123,16 +114,16 @@ export function measureSpeed(
   const bytesPerStep =
     stepWeightBytes(context, weights) +
     loraBytes +
-    options.sequences * kvBytes(weights.config, positions, kvElementBytes);
+    sequences.length * kvBytes(weights.config, positions, shape.kvDtype === "f16" ? 2 : 4);
   const medianMs = steps[Math.floor(steps.length / 2)];
-  const prefillTokens = options.prompt * options.sequences;
+  const prefillTokens = options.prompt * sequences.length;
   return {
     bandwidthBytesPerSecond: bandwidth,
     bytesPerStep,
     decode: {
       medianMs,
       bestMs: steps[0],
-      tokensPerSecond: (1000 * options.sequences) / medianMs,
+      tokensPerSecond: (1000 * sequences.length) / medianMs,
       fractionOfBandwidth: bytesPerStep / (medianMs / 1000) / bandwidth,
     },
     prefill: { tokens: prefillTokens, seconds: prefillSeconds, tokensPerSecond: prefillTokens / prefillSeconds },

@@ -1,9 +1,9 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { UsageError } from "./command.ts";
+import { type Command, UsageError } from "./command.ts";
 import { kebabCase, parseArguments } from "./flags.ts";
 
-const COMMAND = {
+const COMMAND: Pick<Command, "flags" | "positionals"> = {
   flags: {
     model: { type: "string", summary: "", required: true },
     device: { type: "string", summary: "", choices: ["auto", "cpu"], default: "auto" },
@@ -14,14 +14,14 @@ const COMMAND = {
     json: { type: "boolean", summary: "" },
   },
   positionals: [{ name: "FILE", summary: "" }],
-} as const;
+};
 
 const parse = (line: string) => parseArguments(COMMAND, line.split(" ").filter(Boolean));
 
 describe("parseArguments", () => {
   it("reads values in both forms, switches, repeated flags and positionals", () => {
     const line = "--model=a=b x --max-sequences 3 --temperature -1.5 --adapter p=q --kv-memory 2G --adapter r=s --json";
-    assertEquals(parse(line), {
+    assertEquals<unknown>(parse(line), {
       flags: {
         model: "a=b",
         device: "auto",
@@ -37,7 +37,7 @@ describe("parseArguments", () => {
 
   it("fills in defaults, and leaves the rest undefined", () => {
     const { flags } = parse("--model m --no-json");
-    assertEquals(flags, {
+    assertEquals<unknown>(flags, {
       model: "m",
       device: "auto",
       maxSequences: 8,

@@ -1,5 +1,4 @@
 /** The engine: requests in, tokens out. A step schedules, runs the model once, and hands every drawn token to its request. */
-import { freemem } from "node:os";
 import { Context, type ContextOptions } from "../../ffi/mod.ts";
 import { type AdapterSource, openAdapter, openCheckpoint } from "../formats/mod.ts";
 import { type DecoderConfig, parseConfig } from "../models/config.ts";
@@ -8,7 +7,8 @@ import { LoraTable } from "../models/lora.ts";
 import type { DecoderWeights } from "../models/weights.ts";
 import { KV_BLOCK_SIZE } from "../ops/inference.ts";
 import { BlockManager } from "./block_manager.ts";
-import { type DrawnToken, kvBlockBytes, ModelRunner } from "./model_runner.ts";
+import { chooseShape, type EngineShape, MAX_PREFILL_ROWS } from "./engine_shape.ts";
+import { type DrawnToken, ModelRunner } from "./model_runner.ts";
 import type {
   EngineCore,
   EngineModelInfo,
@@ -21,13 +21,9 @@ import { checkRequest } from "./request_check.ts";
 import { Scheduler } from "./scheduler.ts";
 import { Sequence } from "./sequence.ts";
 
-/** Rows of prompts in one step at most; fewer when the machine is too slow for STEP_SECONDS. */
-const MAX_PREFILL_ROWS = 256;
 const MIN_PREFILL_ROWS = 16;
 /** What a step with prompt rows aims at, so that running streams never wait longer than a quarter of a second. */
 const STEP_SECONDS = 0.2;
-/** Without --context, a model made for more than this gets this much. */
-const DEFAULT_CONTEXT = 8192;
 
 export type LoadReport = (stage: string, done: number, total: number) => void;
 
@@ -38,7 +34,7 @@ export interface LoadedModel extends Disposable {
   readonly config: DecoderConfig;
   readonly weights: DecoderWeights;
   readonly info: EngineModelInfo;
-  readonly kvBlocks: number;
+  readonly shape: EngineShape;
   /** Slot of each adapter by name. */
   readonly adapterSlots: ReadonlyMap<string, number>;
 }
@@ -60,9 +56,9 @@ export function loadModel(options: EngineOptions, report: LoadReport = () => {})
   try {
     const context = own(Context.open(contextOptions(options)));
     const decoder = own(loadDecoder(context, checkpoint, config, (done, total) => report("weights", done, total)));
-    const lora = loadAdapters(context, decoder, checkpoint.initAdapter ?? null, adapters, options.activations);
-    if (lora) own(lora);
     const shape = chooseShape(config, options);
+    const lora = loadAdapters(context, decoder, checkpoint.initAdapter ?? null, adapters, shape.loraDtype);
+    if (lora) own(lora);
     const runner = own(new ModelRunner(context, decoder.weights, lora, checkpoint.initAdapter !== undefined, shape));
     const description = context.describe();
     return {
@@ -70,7 +66,7 @@ export function loadModel(options: EngineOptions, report: LoadReport = () => {})
       runner,
       config,
       weights: decoder.weights,
-      kvBlocks: shape.kvBlocks,
+      shape,
       adapterSlots: new Map(adapters.map(([name], i) => [name, i + 1])),
       info: {
         contextLength: shape.contextLength,
@@ -106,38 +102,11 @@ function loadAdapters(
   decoder: LoadedDecoder,
   calibrated: AdapterSource | null,
   adapters: readonly (readonly [string, AdapterSource])[],
-  activations: "int8" | "f32",
+  dtype: "f16" | "f32",
 ): LoraTable | null {
   if (!calibrated && adapters.length === 0) return null;
   const bySlot = [calibrated, ...adapters.map(([, adapter]) => adapter)];
-  return new LoraTable(context, decoder.weights, bySlot, activations === "f32" ? "f32" : "f16");
-}
-
-function chooseShape(config: DecoderConfig, options: EngineOptions) {
-  const contextLength = options.contextLength ?? Math.min(config.maxPositions, DEFAULT_CONTEXT);
-  if (contextLength > config.maxPositions) {
-    throw new Error(
-      `Cannot serve a context of ${contextLength} tokens: the model was made for ${config.maxPositions} (max_position_embeddings)`,
-    );
-  }
-  const kvDtype = options.activations === "f32" ? ("f32" as const) : ("f16" as const);
-  const blockBytes = kvBlockBytes(config, kvDtype);
-  const needed = options.maxSequences * Math.ceil(contextLength / KV_BLOCK_SIZE);
-  const kvMemory = options.kvMemory ?? Math.min(needed * blockBytes, freemem() / 4);
-  const kvBlocks = Math.min(needed, Math.floor(kvMemory / blockBytes));
-  if (kvBlocks < 1) {
-    throw new Error(
-      `Cannot serve: the KV cache received ${kvMemory} bytes, expected at least ${blockBytes} for ${KV_BLOCK_SIZE} tokens`,
-    );
-  }
-  return {
-    maxRows: MAX_PREFILL_ROWS + options.maxSequences,
-    maxSequences: options.maxSequences,
-    contextLength,
-    kvBlocks,
-    kvDtype,
-    activations: options.activations,
-  };
+  return new LoraTable(context, decoder.weights, bySlot, dtype);
 }
 
 export class Engine implements EngineCore {
@@ -152,7 +121,7 @@ export class Engine implements EngineCore {
 
   constructor(loaded: LoadedModel) {
     this.#loaded = loaded;
-    this.#blocks = new BlockManager(loaded.kvBlocks, KV_BLOCK_SIZE);
+    this.#blocks = new BlockManager(loaded.shape.kvBlocks, KV_BLOCK_SIZE);
     this.#scheduler = new Scheduler(this.#blocks, loaded.info.maxSequences);
   }
 

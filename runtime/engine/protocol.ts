@@ -124,6 +124,11 @@ export interface EngineOptions {
   maxSequences: number;
   /** Bytes for the KV cache; undefined: what maxSequences sequences of contextLength need, at most a quarter of free memory. */
   kvMemory: number | undefined;
-  activations: "int8" | "f32";
+  /**
+   * How packed linears treat their input, and what goes with it. "int8" is the fast way. "f32" is exact, with keys, values and LoRA in
+   * float32 as well. "auto" is int8, but float32 arithmetic (with float16 keys, values and LoRA) for models under half a billion
+   * parameters: they lose most to int8, and are fast either way.
+   */
+  activations: "auto" | "int8" | "f32";
   adapters: Readonly<Record<string, string>>;
 }

@@ -3,7 +3,7 @@
  * tables when they run, so loading an adapter changes no recorded graph.
  */
 import { type Context, type DeviceBuffer, encodeArray, F16, F32, type Ref, structBytes } from "../../ffi/mod.ts";
-import { floatToHalf } from "../formats/floats.ts";
+import { floatsToHalves } from "../formats/floats.ts";
 import { type AdapterSource, readTensor } from "../formats/mod.ts";
 import type { DecoderWeights, Linear } from "./weights.ts";
 import { blockLinears } from "./weights.ts";
@@ -101,7 +101,7 @@ export class LoraTable implements Disposable {
 
   #place(matrix: Float32Array): number {
     const offset = this.#used;
-    this.#pool.upload(this.#dtype === "f16" ? Uint16Array.from(matrix, floatToHalf) : matrix, offset);
+    this.#pool.upload(this.#dtype === "f16" ? floatsToHalves(matrix) : matrix, offset);
     this.#used += this.#matrixBytes(matrix.length);
     return offset;
   }

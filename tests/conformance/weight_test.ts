@@ -42,10 +42,7 @@ describe("packing a matrix and dequantising it again", () => {
             const expected = Float32Array.from(matrix.weights());
             for (const format of [GPTQ_V1, GPTQ_V2]) {
               const actual = onEveryIsa((bench) => dequantize(bench, matrix.pack(bench, format)));
-              assertEquals(
-                actual,
-                expected.map((value) => value + 0),
-              );
+              assertSameBits(actual, expected, `${outFeatures} x ${groups} groups of ${group}`);
             }
           }
         }
@@ -107,10 +104,7 @@ describe("packing a matrix and dequantising it again", () => {
         weight = matrix.pack(bench);
       })
       [Symbol.dispose]();
-    assertEquals(
-      dequantize(bench, weight!),
-      Float32Array.from(matrix.weights(), (value) => value + 0),
-    );
+    assertSameBits(dequantize(bench, weight!), Float32Array.from(matrix.weights()), "the dequantised matrix");
   });
 
   it("leaves a mapped source readable after giving its pages back", () => {

@@ -1,15 +1,15 @@
 import { Context } from "../../../ffi/mod.ts";
-import { measureSpeed, type SpeedOptions, type SpeedReport, speedBlocks } from "../../bench/speed.ts";
+import { measureSpeed, type SpeedOptions, type SpeedReport } from "../../bench/speed.ts";
 import { loadModel } from "../../engine/engine.ts";
+import { chooseShape, type EngineShape } from "../../engine/engine_shape.ts";
 import { ModelRunner } from "../../engine/model_runner.ts";
+import type { EngineOptions } from "../../engine/protocol.ts";
 import { residentBytes } from "../../memory.ts";
 import { parseConfig } from "../../models/config.ts";
 import { randomDecoder } from "../../models/random.ts";
 import { SHAPES } from "../../models/shapes.ts";
 import { defineCommand, UsageError } from "../command.ts";
 import { formatBytes } from "../format.ts";
-
-const PREFILL_ROWS = 256;
 
 export const benchCommand = defineCommand({
   name: "bench",
@@ -29,8 +29,8 @@ export const benchCommand = defineCommand({
     activations: {
       type: "string",
       summary: "how packed linears treat their input",
-      choices: ["int8", "f32"],
-      default: "int8",
+      choices: ["auto", "int8", "f32"],
+      default: "auto",
     },
     json: { type: "boolean", summary: "print JSON" },
   },
@@ -42,10 +42,8 @@ export const benchCommand = defineCommand({
     const speed: SpeedOptions = {
       prompt: flags.prompt,
       tokens: flags.tokens,
-      sequences: flags.sequences,
-      prefillRows: PREFILL_ROWS,
     };
-    const settings = { threads: flags.threads, activations: flags.activations as "int8" | "f32", speed };
+    const settings = { threads: flags.threads, activations: flags.activations, sequences: flags.sequences, speed };
     const result =
       flags.model !== undefined
         ? benchModel(flags.model, settings)
@@ -69,7 +67,8 @@ function choice<T extends number>(flag: string, received: number, expected: read
 
 interface Settings {
   threads: number;
-  activations: "int8" | "f32";
+  activations: EngineOptions["activations"];
+  sequences: number;
   speed: SpeedOptions;
 }
 
@@ -78,53 +77,47 @@ interface BenchResult extends SpeedReport {
   device: string;
   isa: string;
   threads: number;
-  activations: "int8" | "f32";
+  activations: EngineShape["activations"];
   sequences: number;
   memory: { weights: number; kvCache: number; resident: number };
 }
 
-function benchModel(model: string, { threads, activations, speed }: Settings): BenchResult {
-  using loaded = loadModel({
+function engineOptions(model: string, { threads, activations, sequences, speed }: Settings): EngineOptions {
+  return {
     model,
     device: "auto",
     threads,
     contextLength: speed.prompt + speed.tokens + 1,
-    maxSequences: speed.sequences,
+    maxSequences: sequences,
     kvMemory: Number.POSITIVE_INFINITY,
     activations,
     adapters: {},
-  });
-  const { context, runner, info, weights } = loaded;
-  const report = measureSpeed(context, runner, weights, speed, info.memory.lora, activations === "f32" ? 4 : 2);
-  const memory = { weights: info.memory.weights, kvCache: info.memory.kvCache, resident: residentBytes() };
-  return { name: model, ...describe(context), activations, sequences: speed.sequences, ...report, memory };
+  };
 }
 
-function benchShape(
-  name: string,
-  { threads, activations, speed }: Settings,
-  options: Parameters<typeof randomDecoder>[2],
-): BenchResult {
+function benchModel(model: string, settings: Settings): BenchResult {
+  using loaded = loadModel(engineOptions(model, settings));
+  const { context, runner, info, weights, shape } = loaded;
+  const report = measureSpeed(context, runner, weights, shape, settings.speed, info.memory.lora);
+  const memory = { weights: info.memory.weights, kvCache: info.memory.kvCache, resident: residentBytes() };
+  return { name: model, ...describe(context, shape), ...report, memory };
+}
+
+function benchShape(name: string, settings: Settings, options: Parameters<typeof randomDecoder>[2]): BenchResult {
   const config = parseConfig(SHAPES[name], name);
-  using context = Context.open({ device: "cpu", threads });
+  const shape = chooseShape(config, engineOptions("", settings));
+  using context = Context.open({ device: "cpu", threads: settings.threads });
   using decoder = randomDecoder(context, config, options);
-  using runner = new ModelRunner(context, decoder.weights, null, false, {
-    maxRows: speed.prefillRows + speed.sequences,
-    maxSequences: speed.sequences,
-    contextLength: speed.prompt + speed.tokens + 1,
-    kvBlocks: speedBlocks(speed),
-    kvDtype: activations === "f32" ? "f32" : "f16",
-    activations,
-  });
-  const report = measureSpeed(context, runner, decoder.weights, speed, 0, activations === "f32" ? 4 : 2);
+  using runner = new ModelRunner(context, decoder.weights, null, false, shape);
+  const report = measureSpeed(context, runner, decoder.weights, shape, settings.speed, 0);
   const memory = { weights: decoder.weightBytes, kvCache: runner.kvBytes, resident: residentBytes() };
   const title = `${name}, ${options.bits} bits, groups of ${options.group}, head ${options.headBits} bits, random weights`;
-  return { name: title, ...describe(context), activations, sequences: speed.sequences, ...report, memory };
+  return { name: title, ...describe(context, shape), ...report, memory };
 }
 
-function describe(context: Context): { device: string; isa: string; threads: number } {
+function describe(context: Context, { activations, maxSequences }: EngineShape) {
   const { device, isa, threads } = context.describe();
-  return { device, isa, threads };
+  return { device, isa, threads, activations, sequences: maxSequences };
 }
 
 function printReport(result: BenchResult, line: (text: string) => void): void {

@@ -35,8 +35,8 @@ export const evalNllCommand = defineCommand({
     activations: {
       type: "string",
       summary: "how packed linears treat their input",
-      choices: ["int8", "f32"],
-      default: "int8",
+      choices: ["auto", "int8", "f32"],
+      default: "auto",
     },
     threads: { type: "integer", summary: "threads (0: all)", default: 0, min: 0, max: 1024 },
     json: { type: "boolean", summary: "print JSON" },
@@ -52,7 +52,7 @@ export const evalNllCommand = defineCommand({
       contextLength: longest,
       maxSequences: 1,
       kvMemory: Number.POSITIVE_INFINITY,
-      activations: flags.activations as "int8" | "f32",
+      activations: flags.activations,
       adapters: flags.adapter === undefined ? {} : { adapter: flags.adapter },
     });
     const vocab = loaded.config.vocabSize;

@@ -1,0 +1,70 @@
+/** The whole path with a real model: import a GGUF file, serve it, ask the openai package's question. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { afterAll, describe } from "@std/testing/bdd";
+import OpenAI from "openai";
+import { itShared, sharedPath } from "../shared.ts";
+import { RUNTIMES, runApiq, startServerProcess } from "./server_process.ts";
+
+const QUESTION = "What is the capital of France?";
+const MESSAGES = [{ role: "user" as const, content: QUESTION }];
+
+describe("a model imported from GGUF", () => {
+  const folder = mkdtempSync(join(tmpdir(), "apiq-real-model-"));
+  const dir = join(folder, "SmolLM2");
+  let imported: ReturnType<typeof runApiq> | undefined;
+
+  /** Once for all tests, and only if one of them is not skipped. */
+  const importModel = async () => {
+    const gguf = sharedPath("models/SmolLM2-135M-Instruct/SmolLM2-135M-Instruct.Q4_1.gguf");
+    imported ??= runApiq("bun", ["import", gguf, "--out", dir]);
+    const { code, stderr } = await imported;
+    assertEquals({ code, stderr }, { code: 0, stderr: "" });
+  };
+
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  for (const runtime of RUNTIMES) {
+    itShared(`knows the capital of France under ${runtime}`, async () => {
+      await importModel();
+      const server = await startServerProcess(runtime, ["--model", dir]);
+      try {
+        const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 });
+        const request = { model: "SmolLM2", messages: MESSAGES, temperature: 0, max_tokens: 24 };
+        const stream = await client.chat.completions.create({
+          ...request,
+          stream: true,
+          stream_options: { include_usage: true },
+        });
+        let text = "";
+        let usage: OpenAI.CompletionUsage | null | undefined;
+        for await (const chunk of stream) {
+          text += chunk.choices[0]?.delta.content ?? "";
+          usage = chunk.usage;
+        }
+        assertStringIncludes(text, "Paris");
+        assert(usage && usage.completion_tokens > 0 && usage.prompt_tokens > MESSAGES.length);
+
+        const whole = await client.chat.completions.create(request);
+        assertEquals(whole.choices[0]?.message.content, text);
+        assertEquals(whole.usage, usage);
+
+        const seeded = { ...request, temperature: 1, seed: 7 };
+        const [first, second] = await Promise.all([1, 2].map(() => client.chat.completions.create(seeded)));
+        assertEquals(first?.choices[0]?.message.content, second?.choices[0]?.message.content);
+      } finally {
+        await server.stop();
+      }
+    });
+
+    itShared(`answers a piped question in apiq chat under ${runtime}`, async () => {
+      await importModel();
+      const args = ["chat", "--model", dir, "--temperature", "0", "--max-tokens", "24"];
+      const { code, stdout, stderr } = await runApiq(runtime, args, { input: QUESTION });
+      assertEquals({ code, stderr }, { code: 0, stderr: "" });
+      assertStringIncludes(stdout, "Paris");
+    });
+  }
+});

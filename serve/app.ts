@@ -65,7 +65,7 @@ export function createApp({ served, version, maxBodyBytes, log }: AppOptions): H
     const model = requireServed();
     const request = parseChatRequest(await readJson(c));
     const gone = new AbortController();
-    const completion = startCompletion(model, request, AbortSignal.any([gone.signal, c.req.raw.signal]));
+    const completion = await startCompletion(model, request, AbortSignal.any([gone.signal, c.req.raw.signal]));
     if (request.stream) {
       return eventStream(completionEvents(completion, request, model.tokenizer), {
         onError: (error) => {

@@ -2,8 +2,8 @@
 import { generateText, type TextDelta } from "../runtime/chat/generate.ts";
 import { randomSeed } from "../runtime/chat/sampling.ts";
 import type { EngineModelInfo, EngineRequest, SamplingParams } from "../runtime/engine/protocol.ts";
-import { ChatTemplateError } from "../runtime/tokenizer/mod.ts";
 import { ApiError, invalidRequest } from "./errors.ts";
+import { contextExceeded, encodePrompt } from "./prompt.ts";
 import type { ChatRequest } from "./schemas.ts";
 import type { ServedModel } from "./served_model.ts";
 
@@ -22,10 +22,14 @@ export interface Completion {
  * model is not known, the conversation does not fit its context or its template refuses it. Aborting `signal` ends `deltas`
  * and frees what the engine holds for it.
  */
-export function startCompletion(served: ServedModel, request: ChatRequest, signal: AbortSignal): Completion {
+export async function startCompletion(
+  served: ServedModel,
+  request: ChatRequest,
+  signal: AbortSignal,
+): Promise<Completion> {
   const adapter = findAdapter(served, request.model);
   const info = served.engine.requireModel();
-  const prompt = encode(served, request);
+  const prompt = await encodePrompt(served.tokenizer, request.messages, info.contextLength);
   const id = `chatcmpl-${crypto.randomUUID()}`;
   const engineRequest: EngineRequest = {
     id,
@@ -56,27 +60,13 @@ export function modelNotFound(served: ServedModel, model: string): ApiError {
   return new ApiError(404, "model_not_found", `The model "${model}" does not exist; this server has ${known}`, "model");
 }
 
-function encode(served: ServedModel, request: ChatRequest): number[] {
-  try {
-    return served.tokenizer.encodeChat(request.messages);
-  } catch (error) {
-    // Templates refuse conversations they cannot express, for example two user messages in a row.
-    if (error instanceof ChatTemplateError) throw invalidRequest(error.message, "messages");
-    throw error;
-  }
-}
-
 /** How many tokens the answer may have: what was asked for, or all that fits. */
 function answerBudget(request: ChatRequest, promptTokens: number, { contextLength }: EngineModelInfo): number {
   const room = contextLength - promptTokens;
   const asked = request.max_completion_tokens ?? request.max_tokens;
   if (asked === undefined ? room > 0 : asked <= room) return asked ?? room;
   const wanted = asked === undefined ? "" : ` and ${asked} were asked for the answer`;
-  throw invalidRequest(
-    `This model's context holds ${contextLength} tokens; the messages have ${promptTokens}${wanted}`,
-    "messages",
-    "context_length_exceeded",
-  );
+  throw contextExceeded(contextLength, `${promptTokens}${wanted}`);
 }
 
 function samplingOf(request: ChatRequest, { defaults }: ServedModel, { vocabSize }: EngineModelInfo): SamplingParams {

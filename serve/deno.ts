@@ -26,7 +26,11 @@ export const listenHere: Listen = async ({ hostname, port, fetch }) => {
 };
 
 /** Answers one request. A client that goes away aborts the request's signal and cancels the response's body. */
-async function answer(incoming: IncomingMessage, outgoing: ServerResponse, fetch: ListenOptions["fetch"]): Promise<void> {
+async function answer(
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  fetch: ListenOptions["fetch"],
+): Promise<void> {
   const gone = new AbortController();
   outgoing.once("close", () => {
     if (!outgoing.writableFinished) gone.abort();

@@ -148,7 +148,10 @@ function decode(runner: ModelRunner, sequences: readonly Sequence[], steps: numb
   const milliseconds: number[] = [];
   for (let step = 0; step < steps; step++) {
     const started = performance.now();
-    for (const { sequence, token } of runner.run(rows)) sequence.append(token);
+    for (const { sequence, token } of runner.run(rows)) {
+      sequence.computed++;
+      sequence.append(token);
+    }
     if (step >= 2) milliseconds.push(performance.now() - started);
   }
   return milliseconds.sort((a, b) => a - b);

@@ -11,7 +11,12 @@ export const ENGINE_FLAGS = {
   context: { type: "integer", summary: "longest conversation in tokens (default: the model's own)", min: 1 },
   maxSequences: { type: "integer", summary: "requests that run at the same time", default: 8, min: 1, max: 1024 },
   kvMemory: { type: "bytes", summary: "memory for the KV cache (default: what the sequences need)", min: 1 },
-  activations: { type: "string", summary: "arithmetic of activations", choices: ["int8", "f32"], default: "int8" },
+  activations: {
+    type: "string",
+    summary: "arithmetic of activations",
+    choices: ["auto", "int8", "f32"],
+    default: "auto",
+  },
   adapter: { type: "string", summary: "a LoRA adapter to load", placeholder: "NAME=DIR", multiple: true },
   engine: { type: "string", summary: "a module whose createEngine replaces the built-in engine", placeholder: "FILE" },
 } as const;

@@ -7,8 +7,9 @@ import { LoraTable } from "../models/lora.ts";
 import type { DecoderWeights } from "../models/weights.ts";
 import { KV_BLOCK_SIZE } from "../ops/inference.ts";
 import { BlockManager } from "./block_manager.ts";
-import { chooseShape, type EngineShape, MAX_PREFILL_ROWS } from "./engine_shape.ts";
+import { chooseShape, type EngineShape } from "./engine_shape.ts";
 import { type DrawnToken, ModelRunner } from "./model_runner.ts";
+import { PrefillPace } from "./prefill_pace.ts";
 import type {
   EngineCore,
   EngineModelInfo,
@@ -20,10 +21,6 @@ import type {
 import { checkRequest } from "./request_check.ts";
 import { Scheduler } from "./scheduler.ts";
 import { Sequence } from "./sequence.ts";
-
-const MIN_PREFILL_ROWS = 16;
-/** What a step with prompt rows aims at, so that running streams never wait longer than a quarter of a second. */
-const STEP_SECONDS = 0.2;
 
 export type LoadReport = (stage: string, done: number, total: number) => void;
 
@@ -114,7 +111,7 @@ export class Engine implements EngineCore {
   readonly #blocks: BlockManager;
   readonly #scheduler: Scheduler;
   readonly #sequences = new Map<string, Sequence>();
-  #secondsPerRow = 0;
+  readonly #pace = new PrefillPace();
   #promptTokens = 0;
   #generatedTokens = 0;
   #steps = 0;
@@ -150,27 +147,15 @@ export class Engine implements EngineCore {
   }
 
   step(): EngineOutput[] {
-    const scheduled = this.#scheduler.schedule(this.#prefillRows());
+    const scheduled = this.#scheduler.schedule(this.#pace.prefillRows(this.#scheduler.decoding));
     if (scheduled.length === 0) return [];
     const started = performance.now();
     const drawn = this.#loaded.runner.run(scheduled);
+    this.#pace.learn(scheduled, (performance.now() - started) / 1000);
+    this.#scheduler.computed(scheduled);
     this.#steps++;
-    const rows = scheduled.reduce((sum, { count }) => sum + count, 0);
-    if (rows > scheduled.length) this.#learnSpeed((performance.now() - started) / 1000 / rows);
-    for (const { sequence, count } of scheduled) {
-      if (sequence.computed <= sequence.promptTokens) this.#promptTokens += count;
-    }
+    for (const { sequence, count } of scheduled) if (sequence.generated === 0) this.#promptTokens += count;
     return drawn.map((token) => this.#deliver(token));
-  }
-
-  /** So many rows of prompts that the step takes about STEP_SECONDS. */
-  #prefillRows(): number {
-    if (this.#secondsPerRow === 0) return MIN_PREFILL_ROWS * 2;
-    return Math.max(MIN_PREFILL_ROWS, Math.min(MAX_PREFILL_ROWS, Math.floor(STEP_SECONDS / this.#secondsPerRow)));
-  }
-
-  #learnSpeed(secondsPerRow: number): void {
-    this.#secondsPerRow = this.#secondsPerRow === 0 ? secondsPerRow : 0.7 * this.#secondsPerRow + 0.3 * secondsPerRow;
   }
 
   #deliver({ sequence, token, logprob }: DrawnToken): EngineOutput {
@@ -193,6 +178,7 @@ export class Engine implements EngineCore {
       kvBlocksTotal: this.#blocks.total,
       promptTokens: this.#promptTokens,
       generatedTokens: this.#generatedTokens,
+      sharedTokens: this.#scheduler.sharedTokens,
       steps: this.#steps,
     };
   }

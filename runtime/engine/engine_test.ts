@@ -83,6 +83,17 @@ describe("Engine", () => {
     assert(mostWaiting > REQUESTS.length - cramped.model.maxSequences, "nothing was sent back to wait");
   });
 
+  it("computes one block of a prompt it has seen, and draws the same tokens", () => {
+    using engine = open();
+    const long = (id: string) => request(0, { id, prompt: Array.from({ length: 200 }, (_, i) => (i * 7) % 320) });
+    const first = run(engine, [long("a")]).tokens.get("a");
+    const before = engine.stats();
+    const second = run(engine, [long("b")]).tokens.get("b");
+    assertEquals(second, first);
+    assertEquals(engine.stats().promptTokens - before.promptTokens, 200 - 192);
+    assertEquals(engine.stats().sharedTokens - before.sharedTokens, 192);
+  });
+
   it("gives the same tokens on one thread", () => {
     using one = open({ threads: 1 });
     using two = open({ threads: 2 });

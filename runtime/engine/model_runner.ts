@@ -55,8 +55,8 @@ export class ModelRunner implements Disposable {
   readonly #history: DeviceBuffer;
   readonly #results: Results;
   readonly #graphs = new Map<number, Graph>();
-  /** By seat: whose blocks the device knows, and how many of them. */
-  readonly #knownBlocks: { sequence: Sequence | null; count: number }[];
+  /** By seat: whose block table and history the device has, and how many blocks of them. */
+  readonly #seats: { sequence: Sequence | null; admission: number; blocks: number }[];
 
   constructor(
     context: Context,
@@ -77,7 +77,7 @@ export class ModelRunner implements Disposable {
     this.#workspace = context.alloc(workspaceBytes(weights, maxRows, Math.max(maxSequences, SCORE_ROWS)));
     this.#history = context.alloc(maxSequences * contextLength * 4);
     this.#results = new Results(context, Math.max(maxSequences, SCORE_ROWS));
-    this.#knownBlocks = Array.from({ length: maxSequences }, () => ({ sequence: null, count: 0 }));
+    this.#seats = Array.from({ length: maxSequences }, () => ({ sequence: null, admission: 0, blocks: 0 }));
     this.#ops = new InferenceOps({
       context,
       config,
@@ -111,7 +111,6 @@ export class ModelRunner implements Disposable {
     }
     if (drawing.length === inputs.rows) this.#decode(inputs.rows);
     else this.#prefill(inputs.rows, drawing.length);
-    for (const { sequence, count } of scheduled) sequence.computed += count;
     return this.#results.read(drawing);
   }
 
@@ -129,17 +128,15 @@ export class ModelRunner implements Disposable {
 
   /** Brings the device's block table and token history of the sequence's seat up to date. */
   #syncSeat(sequence: Sequence): void {
-    const known = this.#knownBlocks[sequence.seat];
-    if (known.sequence !== sequence || sequence.computed === 0) {
-      known.sequence = sequence;
-      known.count = 0;
-    }
-    this.#inputs.setBlocks(sequence.seat, known.count, sequence.blocks.slice(known.count));
-    known.count = sequence.blocks.length;
+    const known = this.#seats[sequence.seat];
+    const isNew = known.sequence !== sequence || known.admission !== sequence.admissions;
+    const firstBlock = isNew ? 0 : known.blocks;
+    this.#inputs.setBlocks(sequence.seat, firstBlock, sequence.blocks.slice(firstBlock));
+    this.#seats[sequence.seat] = { sequence, admission: sequence.admissions, blocks: sequence.blocks.length };
     if (!usesHistory(sequence)) return;
-    const from = sequence.computed === 0 ? 0 : sequence.tokens.length - 1;
-    const at = (sequence.seat * this.#options.contextLength + from) * 4;
-    this.#history.upload(Int32Array.from(sequence.tokens.slice(from)), at);
+    const firstToken = isNew ? 0 : sequence.tokens.length - 1;
+    const at = (sequence.seat * this.#options.contextLength + firstToken) * 4;
+    this.#history.upload(Int32Array.from(sequence.tokens.slice(firstToken)), at);
   }
 
   /** All rows are the next token of a sequence: replays the graph for the next power of two of rows. */
@@ -204,7 +201,7 @@ export class ModelRunner implements Disposable {
     if (tokens.length > capacity) {
       throw new Error(`Cannot score a text: received ${tokens.length} tokens, expected at most ${capacity}`);
     }
-    this.#knownBlocks[0].sequence = null;
+    this.#seats[0].sequence = null;
     this.#inputs.setBlocks(
       0,
       0,

@@ -84,8 +84,11 @@ export interface EngineStats {
   waiting: number;
   kvBlocksUsed: number;
   kvBlocksTotal: number;
+  /** Prompt tokens that passed through the model. */
   promptTokens: number;
   generatedTokens: number;
+  /** Prompt tokens that did not have to, because the cache held their keys and values. */
+  sharedTokens: number;
   steps: number;
 }
 

@@ -18,6 +18,7 @@ export class Scheduler {
   /** In order of admission. */
   readonly #running: Sequence[] = [];
   readonly #waiting: Sequence[] = [];
+  #sharedTokens = 0;
 
   constructor(blocks: BlockManager, maxSequences: number) {
     this.#blocks = blocks;
@@ -28,8 +29,18 @@ export class Scheduler {
     return this.#running.length;
   }
 
+  /** Running sequences whose prompt is computed: someone is watching their tokens come. */
+  get decoding(): number {
+    return this.#running.reduce((count, { pending }) => count + (pending === 1 ? 1 : 0), 0);
+  }
+
   get waiting(): number {
     return this.#waiting.length;
+  }
+
+  /** Tokens that did not have to be computed because the cache held them. */
+  get sharedTokens(): number {
+    return this.#sharedTokens;
   }
 
   add(sequence: Sequence): void {
@@ -62,10 +73,17 @@ export class Scheduler {
     }
     while (budget > 0 && this.#waiting.length > 0 && this.#freeSeats.length > 0) {
       const sequence = this.#waiting[0];
+      sequence.computed = this.#blocks.share(sequence, sequence.root, sequence.tokens);
       const taken = this.#takePrompt(sequence, budget, rows);
-      if (taken === 0) break;
+      if (taken === 0) {
+        this.#blocks.release(sequence);
+        sequence.computed = 0;
+        break;
+      }
       this.#waiting.shift();
+      this.#sharedTokens += sequence.computed;
       sequence.seat = this.#freeSeats.pop() as number;
+      sequence.admissions++;
       this.#running.push(sequence);
       budget -= taken;
     }
@@ -75,7 +93,7 @@ export class Scheduler {
   /** Schedules up to `budget` pending tokens if the cache has room without preempting anyone. */
   #takePrompt(sequence: Sequence, budget: number, rows: ScheduledRows[]): number {
     const count = Math.min(sequence.pending, budget);
-    if (!this.#blocks.grow(sequence.blocks, sequence.computed + count)) return 0;
+    if (!this.#blocks.grow(sequence, sequence.computed + count)) return 0;
     rows.push({ sequence, count });
     return count;
   }
@@ -83,7 +101,7 @@ export class Scheduler {
   /** Finds blocks for a decoding sequence, if need be by sending the youngest sequences back to wait. */
   #makeRoom(sequence: Sequence, tokens: number): boolean {
     if (sequence.seat < 0) return false;
-    while (!this.#blocks.grow(sequence.blocks, tokens)) {
+    while (!this.#blocks.grow(sequence, tokens)) {
       const youngest = this.#running[this.#running.length - 1];
       this.#release(youngest);
       youngest.computed = 0;
@@ -93,12 +111,20 @@ export class Scheduler {
     return true;
   }
 
+  /** Notes that the scheduled rows are in the cache now. */
+  computed(rows: readonly ScheduledRows[]): void {
+    for (const { sequence, count } of rows) {
+      sequence.computed += count;
+      this.#blocks.seal(sequence, sequence.root, sequence.tokens, sequence.computed);
+    }
+  }
+
   #release(sequence: Sequence): void {
     const at = this.#running.indexOf(sequence);
     if (at < 0) return;
     this.#running.splice(at, 1);
     this.#freeSeats.push(sequence.seat);
     sequence.seat = -1;
-    this.#blocks.release(sequence.blocks);
+    this.#blocks.release(sequence);
   }
 }

@@ -1,25 +1,32 @@
+import type { BlockList } from "./block_manager.ts";
 import type { EngineRequest } from "./protocol.ts";
 
 /** One request on its way through the engine: its tokens, and how far the KV cache has come with them. */
-export class Sequence {
+export class Sequence implements BlockList {
   readonly request: EngineRequest;
   /** Prompt, then what was drawn. */
   readonly tokens: number[];
   readonly promptTokens: number;
   /** The LoRA slot of the request's adapter, or -1. */
   readonly adapterSlot: number;
+  /** What its keys and values depend on besides its tokens: sequences of one root may share blocks. */
+  readonly root: string;
   readonly #stopTokens: ReadonlySet<number>;
   /** Tokens whose keys and values are in the cache. Falls to 0 when the sequence is preempted. */
   computed = 0;
   readonly blocks: number[] = [];
+  readonly contents: number[] = [];
   /** Row of the block table and of the sampling history while it runs, -1 while it waits. */
   seat = -1;
+  /** How often it was admitted: more than once after a preemption, each time with other blocks. */
+  admissions = 0;
 
   constructor(request: EngineRequest, adapterSlot: number) {
     this.request = request;
     this.tokens = [...request.prompt];
     this.promptTokens = request.prompt.length;
     this.adapterSlot = adapterSlot;
+    this.root = `adapter ${adapterSlot}`;
     this.#stopTokens = new Set(request.stopTokens);
   }
 

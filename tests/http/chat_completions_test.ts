@@ -32,7 +32,9 @@ for (const runtime of RUNTIMES) {
         stream: true,
       });
     const stats = async () => {
-      const health = (await (await fetch(`${server.url}/health`)).json()) as { stats: { running: number; steps: number } };
+      const health = (await (await fetch(`${server.url}/health`)).json()) as {
+        stats: { running: number; steps: number };
+      };
       return health.stats;
     };
 
@@ -62,7 +64,10 @@ for (const runtime of RUNTIMES) {
     });
 
     it("sends what the SDK's stream helper puts together", async () => {
-      const helper = client.chat.completions.stream({ model: "fake", messages: [{ role: "user", content: "say helper" }] });
+      const helper = client.chat.completions.stream({
+        model: "fake",
+        messages: [{ role: "user", content: "say helper" }],
+      });
       assertEquals(await helper.finalContent(), "helper");
     });
 

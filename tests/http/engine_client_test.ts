@@ -28,7 +28,7 @@ describe("EngineClient", () => {
         contextLength: undefined,
         maxSequences: 4,
         kvMemory: undefined,
-        activations: "int8",
+        activations: "auto",
         adapters: {},
       },
       engineModule: new URL("./fake_engine.ts", import.meta.url).href,

@@ -79,13 +79,16 @@ for (const runtime of RUNTIMES) {
       for (const [fields, param, code, message] of REFUSED_FIELDS) {
         const { status, error } = await post(JSON.stringify({ model: "fake", messages: MESSAGES, ...fields }));
         const about = JSON.stringify(fields).slice(0, 100);
-        assertEquals({ status, type: error.type, param: error.param, code: error.code, about }, {
-          status: 400,
-          type: "invalid_request_error",
-          param,
-          code,
-          about,
-        });
+        assertEquals(
+          { status, type: error.type, param: error.param, code: error.code, about },
+          {
+            status: 400,
+            type: "invalid_request_error",
+            param,
+            code,
+            about,
+          },
+        );
         assertStringIncludes(error.message, message);
       }
     });
@@ -130,7 +133,15 @@ for (const runtime of RUNTIMES) {
     });
 
     it("refuses bodies that are not JSON objects in UTF-8", async () => {
-      for (const body of ['{"model": "fa', "", "[1]", "null", '"x"', "[".repeat(50_000), new Uint8Array([0x22, 0xff, 0x22])]) {
+      for (const body of [
+        '{"model": "fa',
+        "",
+        "[1]",
+        "null",
+        '"x"',
+        "[".repeat(50_000),
+        new Uint8Array([0x22, 0xff, 0x22]),
+      ]) {
         const { status, error } = await post(body);
         assertEquals([status, error.type], [400, "invalid_request_error"]);
       }

@@ -109,6 +109,31 @@ template <uint32_t bits, uint32_t tokens, uint32_t halves>
   }
 }
 
+// The same for two bits and one token, where taking fields apart costs as much as multiplying them: every second field stays in bits
+// 2 and 3 of its byte, and the sum of those products is shifted instead. It is a multiple of 4.
+constexpr uint32_t one_token_chunks = 2;
+static_assert(one_token_chunks * (chunk_fields / 2) * 2 * 127 * 12 <= INT16_MAX);
+[[gnu::always_inline]] inline void add_chunks_one_token(const std::byte* chunk, const int32_t* x, uint32_t chunks, __m256i (*dot)[1]) {
+  const __m256i low_field = _mm256_set1_epi8(3), high_field = _mm256_set1_epi8(12);
+  __m256i low[2], high[2];
+  for (uint32_t h = 0; h < 2; h++) low[h] = high[h] = _mm256_setzero_si256();
+  for (uint32_t u = 0; u < 2 * chunks; u++, chunk += unit_bytes, x += 4) {
+    _mm_prefetch(reinterpret_cast<const char*>(chunk + prefetch_bytes), _MM_HINT_T0);
+#pragma GCC unroll 2
+    for (uint32_t h = 0; h < 2; h++) {
+      const __m256i unit = load_half(chunk + h * half_bytes), upper = _mm256_srli_epi32(unit, 4);
+      accumulate(low[h], _mm256_maddubs_epi16(_mm256_and_si256(unit, low_field), _mm256_set1_epi32(x[0])));
+      accumulate(high[h], _mm256_maddubs_epi16(_mm256_and_si256(unit, high_field), _mm256_set1_epi32(x[1])));
+      accumulate(low[h], _mm256_maddubs_epi16(_mm256_and_si256(upper, low_field), _mm256_set1_epi32(x[2])));
+      accumulate(high[h], _mm256_maddubs_epi16(_mm256_and_si256(upper, high_field), _mm256_set1_epi32(x[3])));
+    }
+  }
+#pragma GCC unroll 2
+  for (uint32_t h = 0; h < 2; h++) {
+    dot[h][0] = _mm256_add_epi32(dot[h][0], _mm256_add_epi32(widen(low[h], 1), _mm256_srai_epi32(widen(high[h], 1), 2)));
+  }
+}
+
 [[gnu::always_inline]] inline __m256i first_lanes(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
 
 struct Int8Tile {
@@ -140,11 +165,15 @@ struct Int8Tile {
           for (uint32_t t = 0; t < tokens; t++) dot[h][t] = _mm256_madd_epi16(z, _mm256_set1_epi32(block.negative_sum[g * tokens + t]));
         }
       }
-      for (uint32_t chunk = 0; chunk < chunks; chunk += flush_chunks(bits)) {
-        const uint32_t count = chunks - chunk < flush_chunks(bits) ? chunks - chunk : flush_chunks(bits);
+      constexpr bool one_token = bits == 2 && tokens == 1;
+      constexpr uint32_t step = one_token ? one_token_chunks : flush_chunks(bits);
+      for (uint32_t chunk = 0; chunk < chunks; chunk += step) {
+        const uint32_t count = chunks - chunk < step ? chunks - chunk : step;
         if constexpr (bits == 8) {  // two sums a token and half: both halves at once would not fit the registers
           add_chunks<bits, tokens, 1>(stream, x, count, dot);
           add_chunks<bits, tokens, 1>(stream + half_bytes, x, count, dot + 1);
+        } else if constexpr (one_token) {
+          add_chunks_one_token(stream, x, count, dot);
         } else {
           add_chunks<bits, tokens, 2>(stream, x, count, dot);
         }

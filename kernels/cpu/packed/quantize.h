@@ -25,7 +25,7 @@ static inline GroupScale group_scale(uint32_t magnitude_bits) {
 }
 
 static void quantize(const float* x, uint64_t stride, uint32_t group, uint32_t first_group, uint32_t end_group, const ActivationBlock& block) {
-  // Adding 1.5 * 2^23 leaves the value, rounded to nearest even, in the low bits of the sum: its low byte is the int8.
+  // Adding 1.5 * 2^23 leaves the value, rounded to nearest even, in the low bits of the sum.
   constexpr float rounder = 12582912.0f;
   for (uint32_t t = 0; t < block.tokens; t++) {
     for (uint32_t g = first_group; g < end_group; g++) {
@@ -41,11 +41,13 @@ static void quantize(const float* x, uint64_t stride, uint32_t group, uint32_t f
       if (scale.inverse == 0.0f) {
         std::memset(q, 0, sizeof q);
       } else {
+        const int32_t base = std::bit_cast<int32_t>(rounder);
+        alignas(64) int32_t rounded[max_group];
         for (uint32_t i = 0; i < group; i++) {
-          const int8_t rounded = static_cast<int8_t>(std::bit_cast<uint32_t>(values[i] * scale.inverse + rounder));
-          q[i] = rounded;
-          sum += rounded;
+          rounded[i] = std::bit_cast<int32_t>(values[i] * scale.inverse + rounder) - base;
+          sum += rounded[i];
         }
+        for (uint32_t i = 0; i < group; i++) q[i] = static_cast<int8_t>(rounded[i]);
       }
       int8_t* const target = block.q + (uint64_t{g} * group * block.tokens + 4 * t);
       for (uint32_t i = 0; i < group; i += 4) std::memcpy(target + uint64_t{i} * block.tokens, q + i, 4);

@@ -6,8 +6,8 @@
  *   types      tsc --noEmit                              counts as one test
  *   format     biome check, format and lint              counts as one test
  *   native     build/tests/* and the CUDA kernels on the host's block emulator; each prints `N passed, N failed`
- *   bun        every *_test.ts
- *   deno       the *_test.ts that the two runtimes have to agree on: ffi and tests/conformance
+ *   bun        every *_test.ts and *_test.mjs
+ *   deno       the tests that the two runtimes have to agree on: ffi, conformance, golden logits, the engine
  */
 
 import { spawnSync } from "node:child_process";
@@ -19,7 +19,7 @@ import { ensureDependencies, main, root, runtimeBinary } from "./setup.mjs";
 import { tally, testCases } from "./test_report.mjs";
 
 const SOURCE_FOLDERS = ["ffi", "runtime", "serve", "scripts", "tests"];
-const DENO_FOLDERS = ["ffi/", "tests/conformance/"];
+const DENO_FOLDERS = ["ffi/", "tests/conformance/", "tests/golden/families", "tests/golden/peft", "runtime/engine/"];
 
 const filters = process.argv.slice(2);
 const matches = (path) => filters.length === 0 || filters.some((filter) => path.includes(filter));
@@ -28,7 +28,7 @@ const reports = mkdtempSync(join(tmpdir(), "apiq-test-"));
 function testFiles() {
   return SOURCE_FOLDERS.filter((folder) => existsSync(`${root}${folder}`))
     .flatMap((folder) => readdirSync(`${root}${folder}`, { recursive: true }).map((path) => `${folder}/${path}`))
-    .filter((path) => path.endsWith("_test.ts") && !path.includes("node_modules/") && matches(path))
+    .filter((path) => /_test\.(ts|mjs)$/.test(path) && !path.includes("node_modules/") && matches(path))
     .sort();
 }
 

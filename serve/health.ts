@@ -49,6 +49,7 @@ async function statsInTime(engine: EngineClient): Promise<object | null> {
       kv_blocks_total: counts.kvBlocksTotal,
       prompt_tokens: counts.promptTokens,
       generated_tokens: counts.generatedTokens,
+      shared_tokens: counts.sharedTokens,
       steps: counts.steps,
     }),
     () => null,

@@ -2,8 +2,8 @@
 //
 //   linear_bench [--bits 2] [--group 64] [--threads 0] [--layers 22] [--rows 1,8,64,512] [--head-bits 8] [--seconds 2]
 //
-// One line a row count: the median step (all linears of all layers, one recorded graph), the packed bytes it reads a second and
-// their share of the bandwidth measured beside it, rows (tokens) a second, multiply-adds a second. Then the same for the output
+// One line a row count: the median step (all linears of all layers, one recorded graph), the packed bytes it reads a second, the
+// median share of the bandwidth measured right after every step, rows (tokens) a second, multiply-adds a second. Then the same for the output
 // head, 32000 x 2048. APIQ_ISA=scalar|avx2|avx512 forces a path.
 #include <algorithm>
 #include <chrono>
@@ -153,6 +153,11 @@ uint64_t record(const Model& model, apiq_ref x, apiq_ref y, uint32_t rows) {
   return graph;
 }
 
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
 double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 void time_model(const char* name, const Model& model, uint32_t rows, const Options& options) {
@@ -168,23 +173,20 @@ void time_model(const char* name, const Model& model, uint32_t rows, const Optio
   const apiq_ref x = upload(input.data(), input.size() * 4), y = allocate(uint64_t{rows} * outs * 4);
   const uint64_t graph = record(model, x, y, rows);
   check(apiq_graph_launch(context, graph), "launch");
-  std::vector<double> steps;
-  double bandwidth = 0;
-  const double start = seconds_now();
+  std::vector<double> steps, bandwidths, shares;
+  const double bytes = static_cast<double>(model.bytes), macs = static_cast<double>(model.weights) * rows, start = seconds_now();
   while (steps.size() < 3 || (seconds_now() - start < options.seconds && steps.size() < 200)) {
     const double begin = seconds_now();
     check(apiq_graph_launch(context, graph), "launch");
     check(apiq_context_synchronize(context), "synchronize");
     steps.push_back(seconds_now() - begin);
-    if (steps.size() % 8 != 1) continue;
-    double measured = 0;
-    check(apiq_measure_bandwidth(context, model.memory.buffer, 0, &measured), "measure the bandwidth");
-    bandwidth = std::max(bandwidth, measured);
+    bandwidths.push_back(0);
+    check(apiq_measure_bandwidth(context, model.memory.buffer, 0, &bandwidths.back()), "measure the bandwidth");
+    shares.push_back(bytes / steps.back() / bandwidths.back());
   }
-  std::sort(steps.begin(), steps.end());
-  const double median = steps[steps.size() / 2], bytes = static_cast<double>(model.bytes), macs = static_cast<double>(model.weights) * rows;
-  std::printf("%-8s %5u rows %9.2f ms (best %8.2f) %7.2f GB/s of %6.2f = %5.1f %% %9.1f tokens/s %8.1f GMAC/s\n", name, rows, median * 1e3,
-              steps[0] * 1e3, bytes / median * 1e-9, bandwidth * 1e-9, 100 * bytes / median / bandwidth, rows / median, macs / median * 1e-9);
+  const double step = median(steps), best = *std::min_element(steps.begin(), steps.end());
+  std::printf("%-8s %5u rows %9.2f ms (best %8.2f) %7.2f GB/s, median share of %5.2f GB/s: %5.1f %% %9.1f tokens/s %8.1f GMAC/s\n", name, rows,
+              step * 1e3, best * 1e3, bytes / step * 1e-9, median(bandwidths) * 1e-9, 100 * median(shares), rows / step, macs / step * 1e-9);
   std::fflush(stdout);
   check(apiq_graph_destroy(context, graph), "destroy a graph");
   for (const apiq_ref& ref : {x, y}) check(apiq_buffer_free(context, ref.buffer), "free");

@@ -55,6 +55,6 @@ export class Progress implements Disposable {
     const suffix = this.#unit && this.#unit !== "bytes" ? ` ${this.#unit}` : "";
     const left = share > 0 && share < 1 ? `, ${formatDuration((seconds / share) * (1 - share))} left` : "";
     const text = `${this.#label} ${bar} ${count(done)}/${count(this.#total)}${suffix}${left}`;
-    return text.slice(0, (this.#sink.columns ?? 80) - 1);
+    return text.slice(0, (this.#sink.columns || 80) - 1);
   }
 }

@@ -257,6 +257,20 @@ describe("attention", () => {
     }
   });
 
+  it("reads no block between rows whose windows leave a gap", () => {
+    const given = shape({ heads: 2, kvHeads: 1, headDim: 16, window: 20, lengths: [600] });
+    const rows = Array.from({ length: 40 }, (_, i) => ({ seq: 0, pos: i % 2 === 0 ? 30 + i : 500 + i }));
+    const expected = new Problem(given, 8).expected(rows);
+    const y = onEveryIsa((bench) => {
+      const problem = new Problem(given, 8);
+      const cache = problem.cache(bench);
+      problem.store(bench, cache, problem.all());
+      problem.blockTables.fill(2 ** 31 - 1, 5, 30);
+      return problem.attend(bench, cache, rows);
+    });
+    assertClose(y, expected, BOUND, "attention");
+  });
+
   it("skips padding rows and gives zeros for them", () => {
     const problem = new Problem(shape({ lengths: [20] }), 5);
     using bench = new Bench();

@@ -99,6 +99,7 @@ class FakeEngine implements EngineCore {
       kvBlocksTotal: 100,
       promptTokens: this.#promptTokens,
       generatedTokens: this.#generatedTokens,
+      sharedTokens: 0,
       steps: this.#steps,
     };
   }

@@ -34,7 +34,8 @@ class Attention final : public Op {
   static constexpr uint32_t max_single_rows = 16;
   static constexpr uint32_t queries_per_tile = 32;
 
-  // Rows from `row` on that belong to one sequence; returns the row after them.
+  // Rows from `row` on that belong to one sequence and whose positions join up; returns the row after them. The kernel reads every
+  // block between the first and the last position of its queries, so no unchecked gap may lie between them.
   uint64_t run_sequence(uint64_t row, uint64_t last, uint32_t head, Worker& worker) {
     const KvPlan& kv = plan_.kv;
     const uint64_t capacity = (last - row) * group_;
@@ -45,6 +46,8 @@ class Attention final : public Op {
 
     const int32_t sequence = kv.row_seq[row];
     const int32_t* blocks = nullptr;
+    uint32_t joint_begin = 0;
+    uint32_t joint_end = 0;
     for (; row < last && kv.row_seq[row] == sequence; row++) {
       const uint64_t first_head = row * plan_.n_heads + uint64_t{head} * group_;
       float* y = plan_.y + first_head * kv.head_dim;
@@ -59,6 +62,9 @@ class Attention final : public Op {
         std::memset(y, 0, uint64_t{group_} * kv.head_dim * sizeof(float));
         continue;
       }
+      if (n_queries != 0 && (begin > joint_end || end < joint_begin)) break;
+      joint_begin = n_queries != 0 ? std::min(joint_begin, begin) : begin;
+      joint_end = n_queries != 0 ? std::max(joint_end, end) : end;
       blocks = row_table;
       for (uint32_t i = 0; i < group_; i++) {
         const uint64_t offset = (first_head + i) * kv.head_dim;

@@ -67,7 +67,7 @@ class EmulatedStream final : public Stream {
 
 Description describe(uint32_t ordinal) {
   if (ordinal != 0) fail(APIQ_UNSUPPORTED, "Cannot use CUDA device %u: the emulator has device 0 only", ordinal);
-  return {"cuda-emulated", "block emulator", "host", 1, 0};
+  return {"cuda-emulated", "block emulator", "host", 1, emulator::device_bytes};
 }
 
 void select(uint32_t) {}

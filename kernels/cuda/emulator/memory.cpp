@@ -20,7 +20,7 @@ std::map<uintptr_t, uint64_t> allocations;  // bytes by address
 }  // namespace
 
 std::byte* allocate(uint64_t bytes) {
-  if (bytes > UINT64_MAX - 2 * alignment) throw std::bad_alloc();
+  if (bytes > device_bytes) throw std::bad_alloc();
   const uint64_t rounded = (bytes + alignment) / alignment * alignment;
   auto* const data = static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));
   if (data == nullptr) throw std::bad_alloc();

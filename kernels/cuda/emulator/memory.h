@@ -6,6 +6,8 @@
 
 namespace apiq::emulator {
 
+constexpr uint64_t device_bytes = uint64_t{64} << 30;  // what an allocation may ask for at most
+
 // Zero-filled, 256-byte aligned as cudaMalloc's. Throws std::bad_alloc.
 std::byte* allocate(uint64_t bytes);
 void release(std::byte* data);

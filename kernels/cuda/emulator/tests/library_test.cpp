@@ -3,7 +3,6 @@
 
 #include <filesystem>
 #include <fstream>
-#include <regex>
 #include <set>
 #include <sstream>
 
@@ -15,14 +14,17 @@ namespace {
 
 std::filesystem::path library(const char* name) { return std::filesystem::read_symlink("/proc/self/exe").parent_path() / name; }
 
-// Every function that apiq.h declares.
+// Every function that apiq.h declares: the word before the parenthesis that follows APIQ_API.
 std::set<std::string> declared() {
   std::stringstream header;
   header << std::ifstream(APIQ_HEADER).rdbuf();
   const std::string text = header.str();
-  const std::regex declaration("APIQ_API [a-z0-9_]+ (apiq_[a-z_]+)\\(");
   std::set<std::string> names;
-  for (std::sregex_iterator found(text.begin(), text.end(), declaration), end; found != end; ++found) names.insert((*found)[1]);
+  for (size_t at = text.find("\nAPIQ_API "); at != std::string::npos; at = text.find("\nAPIQ_API ", at + 1)) {
+    const size_t end = text.find('(', at);
+    const size_t start = text.rfind(' ', end) + 1;
+    names.insert(text.substr(start, end - start));
+  }
   return names;
 }
 

@@ -123,3 +123,39 @@ export function render({ machine, shape, rounds, promptTokens, decodeSteps, side
     ...commands.map((command) => `$ ${command}`),
   ].join("\n");
 }
+
+/**
+ * The report as a Markdown section for the README.
+ *
+ * @param {object} report as run.mjs writes it to JSON
+ * @param {string} command what was typed to get it
+ */
+export function renderMarkdown({ machine, shape, rounds, promptTokens, decodeSteps, sides, measurements }, command) {
+  const rows = measurements.flatMap(({ threads, bandwidth, summaries }) =>
+    summaries.map(({ engine, format, bytesPerStep, decode, prefill }) => [
+      threads,
+      `${engine} ${format}`,
+      rate(decode),
+      `${(bytesPerStep / 1e6).toFixed(0)} MB, ${(100 * decode.fractionOfBandwidth).toFixed(0)} % of ${gigabytes(bandwidth.bytesPerSecond)} GB/s`,
+      rate(prefill),
+    ]),
+  );
+  const ratios = measurements.flatMap(({ threads, comparison }) =>
+    comparison
+      ? [
+          `${threads} thread${threads === 1 ? "" : "s"}: decode ${comparison.decode.ratio.toFixed(2)} times llama.cpp's ${comparison.decode.rival}, prefill ${comparison.prefill.ratio.toFixed(2)} times its ${comparison.prefill.rival}.`,
+        ]
+      : [],
+  );
+  const line = (cells) => `| ${cells.join(" | ")} |`;
+  return [
+    `\`${command}\`: ${shape}, random weights, 8-bit head, batch 1, ${decodeSteps} tokens after a prompt of ${promptTokens}; tokens/s as median (best) over ${rounds} rounds in which the programs alternate.`,
+    `Machine: ${machine.cpu}, ${machine.cores} cores, apiq on ${sides.apiq?.isa ?? "nothing"}${sides.llama ? `, llama.cpp ${sides.llama.release} driven through its C API (${sides.llama.cpuBackend})` : ""}; load average before the run ${machine.loadAverage.toFixed(1)}.`,
+    "",
+    line(["threads", "", "decode", "a step reads", "prefill"]),
+    line(["---", "---", "---", "---", "---"]),
+    ...rows.map(line),
+    "",
+    ...ratios,
+  ].join("\n");
+}

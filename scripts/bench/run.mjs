@@ -25,6 +25,7 @@ Times apiq (2 bits, groups of 64) and llama.cpp in turn: prefill of ${PROMPT_TOK
   --formats LIST     llama.cpp's formats: ${LINEAR_FORMATS.join(", ")} (default: TQ2_0)
   --skip-llama       time apiq only; installs and downloads nothing
   --json FILE        also write everything measured, as JSON
+  --readme FILE      also put the table between <!-- bench --> and <!-- /bench --> of FILE
   --help             show this text
 
 The first run installs llama.cpp's libraries and makes random models of about 400 MB (tinyllama-1.1b) or 2 GB
@@ -58,6 +59,7 @@ function parseCommandLine() {
         formats: { type: "string", default: "TQ2_0" },
         "skip-llama": { type: "boolean", default: false },
         json: { type: "string" },
+        readme: { type: "string" },
         help: { type: "boolean", default: false },
       },
     }));
@@ -72,6 +74,7 @@ function parseCommandLine() {
       ? []
       : values.formats.split(",").map((text) => oneOf(text, LINEAR_FORMATS, "--formats")),
     jsonPath: values.json,
+    readmePath: values.readme,
     help: values.help,
   };
 }
@@ -130,10 +133,18 @@ function describeSides(measurements, llama) {
   };
 }
 
-function writeJson(path, value) {
+function writeAtomically(path, text) {
   const partial = `${path}.partial-${process.pid}`;
-  writeFileSync(partial, `${JSON.stringify(value, null, 2)}\n`);
+  writeFileSync(partial, text);
   renameSync(partial, path);
+}
+
+/** Replaces what stands between the two marks of a Markdown file. */
+function updateReadme(path, section) {
+  const text = readFileSync(path, "utf8");
+  const marked = /(<!-- bench -->\n)[\s\S]*(<!-- \/bench -->)/;
+  if (!marked.test(text)) throw new Error(`Cannot update ${path}: it has no <!-- bench --> ... <!-- /bench -->`);
+  writeAtomically(path, text.replace(marked, (_, begin, end) => `${begin}${section}\n${end}`));
 }
 
 function main() {
@@ -165,7 +176,11 @@ function main() {
     measurements,
   };
   console.log(render(report));
-  if (options.jsonPath !== undefined) writeJson(options.jsonPath, report);
+  if (options.jsonPath !== undefined) writeAtomically(options.jsonPath, `${JSON.stringify(report, null, 2)}\n`);
+  if (options.readmePath !== undefined) {
+    const command = `npm run bench -- ${process.argv.slice(2).join(" ")}`;
+    updateReadme(options.readmePath, renderMarkdown(report, command));
+  }
   if (measurements.some(({ apiqUnavailable }) => apiqUnavailable !== undefined)) process.exitCode = 1;
 }
 

@@ -27,7 +27,6 @@ inline __mmask16 first_lanes(uint32_t n) { return static_cast<__mmask16>((1u << 
 
 inline Vec16 zero() { return {_mm512_setzero_ps()}; }
 inline Vec16 broadcast(float x) { return {_mm512_set1_ps(x)}; }
-inline Vec16 iota() { return {_mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)}; }
 
 inline Vec16 widen(__m256i halves, f16) { return {_mm512_cvtph_ps(halves)}; }
 inline Vec16 widen(__m256i halves, bf16) {
@@ -56,12 +55,9 @@ inline Vec16 mul(Vec16 a, Vec16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
 inline Vec16 div(Vec16 a, Vec16 b) { return {_mm512_div_ps(a.v, b.v)}; }
 inline Vec16 min(Vec16 a, Vec16 b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline Vec16 max(Vec16 a, Vec16 b) { return {_mm512_max_ps(a.v, b.v)}; }
-inline Vec16 sqrt(Vec16 a) { return {_mm512_sqrt_ps(a.v)}; }
-inline Vec16 abs(Vec16 a) { return {_mm512_abs_ps(a.v)}; }
 inline Vec16 fma(Vec16 a, Vec16 b, Vec16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 
 inline uint32_t less(Vec16 a, Vec16 b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ); }
-inline uint32_t not_number(Vec16 a) { return _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q); }
 inline Vec16 select(uint32_t mask, Vec16 a, Vec16 b) {
   return {_mm512_mask_blend_ps(static_cast<__mmask16>(mask), b.v, a.v)};
 }

@@ -2,10 +2,10 @@
 //
 //   load(p) load_n(p, n) store(p, v) store_n(p, v, n)   p: float, f16 or bf16 (bf16: load only), any alignment;
 //                                                       n < 16: lanes n.. are neither read nor written, and load as 0
-//   zero() broadcast(x) iota()                          iota: 0, 1, .. 15
-//   add sub mul div min max sqrt abs, fma(a, b, c) = a * b + c rounded once
+//   zero() broadcast(x)
+//   add sub mul div min max, fma(a, b, c) = a * b + c rounded once
 //                                                       min/max give the second operand when either is a NaN
-//   less(a, b) not_number(a)                            one bit a lane, lane 0 lowest
+//   less(a, b)                                          one bit a lane, lane 0 lowest
 //   select(mask, a, b)                                  lanes of a where the mask's bit is 1, else of b
 //   sum(v) maximum(v)                                   a fixed tree: lanes i and i+8, then i+4, i+2, i+1
 //   scale_by_power_of_2(v, t)                           see exp() in vec16_math.h
@@ -43,9 +43,6 @@ inline Vec16 broadcast(float x) {
   return lanes::map([&](int) { return x; });
 }
 inline Vec16 zero() { return broadcast(0.0f); }
-inline Vec16 iota() {
-  return lanes::map([](int i) { return static_cast<float>(i); });
-}
 
 inline float element(const float* p) { return *p; }
 inline float element(const f16* p) { return to_float(*p); }
@@ -89,12 +86,6 @@ inline Vec16 min(Vec16 a, Vec16 b) {
 inline Vec16 max(Vec16 a, Vec16 b) {
   return lanes::map([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
 }
-inline Vec16 sqrt(Vec16 a) {
-  return lanes::map([&](int i) { return __builtin_sqrtf(a.lane[i]); });
-}
-inline Vec16 abs(Vec16 a) {
-  return lanes::map([&](int i) { return __builtin_fabsf(a.lane[i]); });
-}
 // The C library's fmaf is exact on processors without the instruction, too.
 inline Vec16 fma(Vec16 a, Vec16 b, Vec16 c) {
   return lanes::map([&](int i) { return __builtin_fmaf(a.lane[i], b.lane[i], c.lane[i]); });
@@ -103,11 +94,6 @@ inline Vec16 fma(Vec16 a, Vec16 b, Vec16 c) {
 inline uint32_t less(Vec16 a, Vec16 b) {
   uint32_t mask = 0;
   for (uint32_t i = 0; i < 16; i++) mask |= static_cast<uint32_t>(a.lane[i] < b.lane[i]) << i;
-  return mask;
-}
-inline uint32_t not_number(Vec16 a) {
-  uint32_t mask = 0;
-  for (uint32_t i = 0; i < 16; i++) mask |= static_cast<uint32_t>(a.lane[i] != a.lane[i]) << i;
   return mask;
 }
 inline Vec16 select(uint32_t mask, Vec16 a, Vec16 b) {

@@ -2,6 +2,8 @@
 #include "../../common/plans/linear.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <new>
 
 #include "../core/context.h"
 #include "../packed/matrices.h"

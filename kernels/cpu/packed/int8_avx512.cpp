@@ -7,8 +7,9 @@
 namespace apiq::cpu::avx512 {
 namespace {
 
-// How far ahead of its loads a decode kernel asks for its stream. The next tile follows this one, so running past the end is right.
-constexpr uint32_t prefetch_bytes = 2048;
+// How far ahead of its loads a decode kernel asks for its stream: 8 KB measured better than 2 and 4. The next tile follows this one,
+// so running past the end is right.
+constexpr uint32_t prefetch_bytes = 8192;
 
 __m512i load_unit(const std::byte* p) { return _mm512_load_si512(p); }
 

@@ -4,6 +4,7 @@
  */
 
 import { encode } from "./codec.ts";
+import { ISA_AUTO } from "./constants.ts";
 import { loadLibrary } from "./library.ts";
 import { Context, libraryPath, STATUS } from "./mod.ts";
 
@@ -41,7 +42,10 @@ using graph = context.record(() => context.add(add));
 // The same op without the wrapper: a context and a buffer made through bare calls.
 const native = loadLibrary(libraryPath("cpu"));
 const [rawContext, rawBuffer] = [new BigUint64Array(1), new BigUint64Array(1)];
-native.apiq_context_create(encode("apiq_context_options", { device: 0, threads: 1 }, "bench"), bytesOf(rawContext));
+native.apiq_context_create(
+  encode("apiq_context_options", { device: 0, threads: 1, isa: ISA_AUTO }, "bench"),
+  bytesOf(rawContext),
+);
 const contextNumber = Number(rawContext[0]);
 native.apiq_buffer_alloc(contextNumber, 64, bytesOf(rawBuffer));
 const encoded = encode("apiq_add_args", add, "bench").slice();

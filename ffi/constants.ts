@@ -15,6 +15,12 @@ export const STATUS = {
   INTERNAL: 8,
 } as const;
 
+// instruction sets of the CPU library
+export const ISA_AUTO = 0;
+export const ISA_SCALAR = 1;
+export const ISA_AVX2 = 2;
+export const ISA_AVX512 = 3;
+
 // element types
 export const F32 = 0;
 export const F16 = 1;

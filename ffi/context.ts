@@ -1,6 +1,7 @@
 /** A device with its memory and its stream of ops: everything that runs, runs in a context. */
 
 import { decodeCounters, encode } from "./codec.ts";
+import { ISA_AUTO, ISA_AVX2, ISA_AVX512, ISA_SCALAR } from "./constants.ts";
 import { ContextHandle } from "./context_handle.ts";
 import { DeviceBuffer, handleOf } from "./device_buffer.ts";
 import { Graph } from "./graph.ts";
@@ -9,6 +10,9 @@ import { type Device, libraryPath, loadLibrary } from "./library.ts";
 import { readText } from "./status.ts";
 import type * as args from "./types.ts";
 
+const ISAS = { auto: ISA_AUTO, scalar: ISA_SCALAR, avx2: ISA_AVX2, avx512: ISA_AVX512 } as const;
+export type Isa = keyof typeof ISAS;
+
 export interface ContextOptions {
   /** "cpu" unless said otherwise. */
   device?: Device;
@@ -16,6 +20,8 @@ export interface ContextOptions {
   deviceIndex?: number;
   /** CPU: worker threads including the caller's; 0, the default, takes as many as the process may use. */
   threads?: number;
+  /** CPU: the instruction set; "auto", the default, is the best there is, or what the variable APIQ_ISA says. */
+  isa?: Isa;
   /** The library itself, where it is neither in the build folder nor named by APIQ_LIBRARY. */
   libraryPath?: string;
 }
@@ -26,8 +32,8 @@ export interface ContextDescription {
   /** The processor's or the card's name. */
   device: string;
   /** The instruction set in use. */
-  isa: string;
-  availableIsas: string[];
+  isa: Exclude<Isa, "auto">;
+  availableIsas: Exclude<Isa, "auto">[];
   threads: number;
 }
 
@@ -64,7 +70,11 @@ export class Context implements Disposable {
   static open(options: ContextOptions = {}): Context {
     const native = loadLibrary(options.libraryPath ?? libraryPath(options.device ?? "cpu"));
     return new Context(
-      ContextHandle.create(native, { device: options.deviceIndex ?? 0, threads: options.threads ?? 0 }),
+      ContextHandle.create(native, {
+        device: options.deviceIndex ?? 0,
+        threads: options.threads ?? 0,
+        isa: ISAS[options.isa ?? "auto"],
+      }),
     );
   }
 

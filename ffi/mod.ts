@@ -5,7 +5,7 @@
 
 export { encodeArray } from "./codec.ts";
 export * from "./constants.ts";
-export { Context, type ContextDescription, type ContextOptions, type MemoryInfo } from "./context.ts";
+export { Context, type ContextDescription, type ContextOptions, type Isa, type MemoryInfo } from "./context.ts";
 export { DeviceBuffer } from "./device_buffer.ts";
 export { Graph } from "./graph.ts";
 export { structBytes } from "./layout.ts";

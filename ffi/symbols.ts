@@ -69,7 +69,7 @@ export const STRUCTS = {
     in_features: "uint32_t",
     reserved: "uint32_t",
   },
-  apiq_context_options: { device: "uint32_t", threads: "uint32_t" },
+  apiq_context_options: { device: "uint32_t", threads: "uint32_t", isa: "uint32_t", reserved: "uint32_t" },
   apiq_memory_info: {
     allocated_bytes: "uint64_t",
     peak_bytes: "uint64_t",

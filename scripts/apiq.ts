@@ -6,6 +6,7 @@ import { chatCommand } from "../runtime/cli/commands/chat.ts";
 import { evalNllCommand } from "../runtime/cli/commands/eval_nll.ts";
 import { importCommand } from "../runtime/cli/commands/import.ts";
 import { inspectCommand } from "../runtime/cli/commands/inspect.ts";
+import { pullCommand } from "../runtime/cli/commands/pull.ts";
 import { EXIT_INTERRUPTED, runProgram } from "../runtime/cli/main.ts";
 import { Output } from "../runtime/cli/output.ts";
 import { serveCommand } from "../serve/command.ts";
@@ -18,7 +19,15 @@ const program = {
   name: "apiq",
   summary: "a local runtime for large language models whose weights take two bits",
   version,
-  commands: [serveCommand(version), chatCommand, importCommand, inspectCommand, benchCommand, evalNllCommand],
+  commands: [
+    serveCommand(version),
+    chatCommand,
+    pullCommand,
+    importCommand,
+    inspectCommand,
+    benchCommand,
+    evalNllCommand,
+  ],
 };
 
 const interrupted = new AbortController();

@@ -13,7 +13,7 @@ import { type Server, startServer } from "./server.ts";
 export function serveCommand(version: string) {
   return defineCommand({
     name: "serve",
-    summary: "answer OpenAI's chat completions over HTTP",
+    summary: "answer OpenAI's API over HTTP",
     description:
       "Serves a model over an OpenAI-compatible HTTP API until stopped (Ctrl-C or SIGTERM). Without --model it serves too,\n" +
       "and says on /health and in errors how to get a model.",
@@ -24,6 +24,7 @@ export function serveCommand(version: string) {
       servedModelName: { type: "string", summary: "name in the API (default: the folder's)", placeholder: "NAME" },
       // A million tokens of text; a longer conversation fits no model here.
       maxBody: { type: "bytes", summary: "largest request body", default: "4M", min: 1024 },
+      maxQueue: { type: "integer", summary: "answers that may wait; more are refused with 429", default: 256, min: 0 },
       ...ENGINE_FLAGS,
     },
     examples: [
@@ -38,6 +39,7 @@ export function serveCommand(version: string) {
         port: flags.port,
         version,
         maxBodyBytes: flags.maxBody,
+        maxQueue: flags.maxQueue,
         model: flags.model === undefined ? undefined : modelOptions(flags.model, flags.servedModelName, flags),
         onEngineState: reportState(out),
         log: (text) => out.error(text),

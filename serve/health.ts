@@ -1,5 +1,6 @@
 /** What GET /health tells: whether a request would be answered now, and if not, why. */
 import type { EngineClient } from "../runtime/engine/client.ts";
+import type { EngineStats } from "../runtime/engine/protocol.ts";
 import { noModel } from "./errors.ts";
 import type { ServedModel } from "./served_model.ts";
 
@@ -22,7 +23,7 @@ export async function healthObject(
       const { device, isa, threads, contextLength, fingerprint, memory } = state.model;
       const engine = { device, isa, threads, context_length: contextLength, fingerprint };
       const bytes = { weights: memory.weights, lora: memory.lora, kv_cache: memory.kvCache, scratch: memory.scratch };
-      return { status: 200, body: { ...about, engine, bytes, stats: await statsInTime(served.engine) } };
+      return { status: 200, body: { ...about, engine, bytes, stats: statsObject(await statsInTime(served.engine)) } };
     }
     case "loading":
       return { status: 503, body: { ...about, stage: state.stage, done: state.done, total: state.total } };
@@ -35,27 +36,29 @@ export async function healthObject(
   }
 }
 
-/** The engine's counters; null if it does not tell in time, so that /health itself always answers. */
-async function statsInTime(engine: EngineClient): Promise<object | null> {
+function statsObject(stats: EngineStats | null): object | null {
+  return (
+    stats && {
+      running: stats.running,
+      waiting: stats.waiting,
+      kv_blocks_used: stats.kvBlocksUsed,
+      kv_blocks_total: stats.kvBlocksTotal,
+      prompt_tokens: stats.promptTokens,
+      generated_tokens: stats.generatedTokens,
+      shared_tokens: stats.sharedTokens,
+      steps: stats.steps,
+    }
+  );
+}
+
+/** The engine's counters; null if it does not tell in time, so that the caller always has an answer. */
+export async function statsInTime(engine: EngineClient): Promise<EngineStats | null> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<null>((resolve) => {
     timer = setTimeout(() => resolve(null), STATS_MS);
   });
-  const stats = engine.stats().then(
-    (counts) => ({
-      running: counts.running,
-      waiting: counts.waiting,
-      kv_blocks_used: counts.kvBlocksUsed,
-      kv_blocks_total: counts.kvBlocksTotal,
-      prompt_tokens: counts.promptTokens,
-      generated_tokens: counts.generatedTokens,
-      shared_tokens: counts.sharedTokens,
-      steps: counts.steps,
-    }),
-    () => null,
-  );
   try {
-    return await Promise.race([stats, late]);
+    return await Promise.race([engine.stats().catch(() => null), late]);
   } finally {
     clearTimeout(timer);
   }

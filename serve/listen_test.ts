@@ -22,7 +22,7 @@ describe("listen", () => {
         await new Promise((resolve) => setImmediate(resolve));
       }
     }
-    const fetch = () => eventStream(endless(), { onError: String, onCancel: cancelled.resolve });
+    const fetch = () => eventStream(endless(), { onError: (error) => [String(error)], onCancel: cancelled.resolve });
     const listener = await listen({ hostname, port: 0, fetch });
     try {
       const socket = createConnection({ host: hostname, port: listener.port });

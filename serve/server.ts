@@ -2,8 +2,10 @@
 import { readSamplingDefaults } from "../runtime/chat/sampling.ts";
 import { EngineClient, type EngineClientOptions, type EngineState } from "../runtime/engine/client.ts";
 import { openTokenizer } from "../runtime/tokenizer/mod.ts";
+import { Admission } from "./admission.ts";
 import { createApp } from "./app.ts";
 import { type Listener, listen } from "./listen.ts";
+import { RequestMetrics } from "./metrics/request_metrics.ts";
 import type { ServedModel } from "./served_model.ts";
 
 /** How long running requests may go on after the server was told to stop. */
@@ -14,6 +16,8 @@ export interface ServerOptions {
   readonly port: number;
   readonly version: string;
   readonly maxBodyBytes: number;
+  /** How many answers may wait for the engine before requests are turned away. */
+  readonly maxQueue: number;
   /** Undefined: serve without a model. */
   readonly model: { readonly name: string; readonly dir: string; readonly engine: EngineClientOptions } | undefined;
   onEngineState(state: EngineState): void;
@@ -33,8 +37,14 @@ export interface Server {
  */
 export async function startServer(options: ServerOptions): Promise<Server> {
   const served = options.model && serveModel(options.model, options.onEngineState);
-  const { version, maxBodyBytes, log } = options;
-  const app = createApp({ served, version, maxBodyBytes, log });
+  const app = createApp({
+    served,
+    version: options.version,
+    maxBodyBytes: options.maxBodyBytes,
+    admission: new Admission(options.maxQueue),
+    metrics: new RequestMetrics(),
+    log: options.log,
+  });
   let listener: Listener;
   try {
     listener = await listen({ hostname: options.hostname, port: options.port, fetch: (request) => app.fetch(request) });

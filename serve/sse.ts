@@ -7,37 +7,72 @@ const HEADERS = {
   "x-accel-buffering": "no",
 };
 
+/** A comment this often keeps a silent connection from being taken for dead by what lies between server and client. */
+const KEEP_ALIVE_MS = 15_000;
+
+/** One event: its data and, if it has one, its name. */
+export type ServerEvent = string | { readonly event: string; readonly data: string };
+
+export interface StreamHandlers {
+  /** Makes the last events of a generator that throws. */
+  onError(error: unknown): readonly ServerEvent[];
+  /** Called when the client goes away; must make the generator end, which cannot be done from outside while it waits. */
+  onCancel(): void;
+}
+
 /**
- * A streaming response with one `data:` event per item. Items are taken only as fast as the client reads. `onError` makes the
- * last event of a generator that throws; `onCancel` is called when the client goes away and must make the generator end (a
- * generator that is waiting for its next item cannot be ended from outside).
+ * A streaming response with one event per item. Items are taken only as fast as the client reads; silence is filled with
+ * comments.
  */
 export function eventStream(
-  items: AsyncGenerator<string, void, void>,
-  handlers: { onError(error: unknown): string; onCancel(): void },
+  items: AsyncGenerator<ServerEvent, void, void>,
+  handlers: StreamHandlers,
+  keepAliveMs = KEEP_ALIVE_MS,
 ): Response {
   const encoder = new TextEncoder();
-  const event = (data: string) => encoder.encode(`data: ${data}\n\n`);
+  let pending: Promise<IteratorResult<ServerEvent, void>> | undefined;
   let cancelled = false;
   const body = new ReadableStream<Uint8Array>({
     async pull(controller) {
-      let next: Uint8Array | undefined;
-      let failed = false;
       try {
-        const { done, value } = await items.next();
-        if (!done) next = event(value);
+        pending ??= items.next();
+        const result = await withinTime(pending, keepAliveMs);
+        if (cancelled) return;
+        if (result === "late") {
+          controller.enqueue(encoder.encode(": keep-alive\n\n"));
+          return;
+        }
+        pending = undefined;
+        if (result.done) controller.close();
+        else controller.enqueue(encoder.encode(frame(result.value)));
       } catch (error) {
-        failed = true;
-        next = event(handlers.onError(error));
+        if (cancelled) return;
+        for (const event of handlers.onError(error)) controller.enqueue(encoder.encode(frame(event)));
+        controller.close();
       }
-      if (cancelled) return;
-      if (next) controller.enqueue(next);
-      if (!next || failed) controller.close();
     },
     cancel() {
       cancelled = true;
       handlers.onCancel();
+      // Ends a generator that is not waiting for anything, which nothing else would.
+      items.return().catch(() => {});
     },
   });
   return new Response(body, { headers: HEADERS });
+}
+
+function frame(event: ServerEvent): string {
+  return typeof event === "string" ? `data: ${event}\n\n` : `event: ${event.event}\ndata: ${event.data}\n\n`;
+}
+
+async function withinTime<T>(work: Promise<T>, ms: number): Promise<T | "late"> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<"late">((resolve) => {
+    timer = setTimeout(() => resolve("late"), ms);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

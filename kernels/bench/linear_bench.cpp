@@ -227,7 +227,7 @@ Options parse(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   const Options options = parse(argc, argv);
-  const apiq_context_options context_options = {0, options.threads};
+  const apiq_context_options context_options = {0, options.threads, APIQ_ISA_AUTO, 0};
   check(apiq_context_create(&context_options, &context), "create a context");
   char description[512];
   uint64_t length = 0;

@@ -56,6 +56,7 @@ class MappedFile {
 }  // namespace
 
 Context::Context(const apiq_context_options& options) : ordinal_(options.device), description_(device::describe(options.device)) {
+  APIQ_REQUIRE(options.isa == 0 && options.reserved == 0, "isa, reserved: received %u, %u, expected 0", options.isa, options.reserved);
   make_current();
   ops_ = device::make_stream();
   side_ = device::make_stream();

@@ -102,9 +102,19 @@ typedef struct apiq_weight {
 
 APIQ_API uint32_t apiq_abi_version(void);
 
+/* Instruction sets of the CPU library. All give the same bits. */
+enum {
+  APIQ_ISA_AUTO = 0, /* what APIQ_ISA=scalar|avx2|avx512 in the environment says, else the best the processor has */
+  APIQ_ISA_SCALAR = 1,
+  APIQ_ISA_AVX2 = 2,  /* AVX2, FMA, F16C */
+  APIQ_ISA_AVX512 = 3 /* AVX-512 F, BW, DQ, VL and VNNI besides */
+};
+
 typedef struct apiq_context_options {
-  uint32_t device;  /* CUDA: device ordinal. CPU: 0 */
-  uint32_t threads; /* CPU: worker threads including the caller's; 0 = as many as the process may use */
+  uint32_t device;   /* CUDA: device ordinal. CPU: 0 */
+  uint32_t threads;  /* CPU: worker threads including the caller's; 0 = as many as the process may use */
+  uint32_t isa;      /* CPU: APIQ_ISA_*. CUDA: 0 */
+  uint32_t reserved; /* 0 */
 } apiq_context_options;
 
 APIQ_API apiq_status apiq_context_create(const apiq_context_options* options, uint64_t* context);
@@ -113,7 +123,7 @@ APIQ_API apiq_status apiq_context_destroy(uint64_t context);
 /* Waits until every op so far is done; returns the first failure of an asynchronous op. */
 APIQ_API apiq_status apiq_context_synchronize(uint64_t context);
 /* JSON about the context: {"backend","device","isa","available_isas",[..],"threads"}. Writes at most `capacity` bytes
- * (no terminator) and the full length into *bytes. APIQ_ISA=scalar|avx2|avx512 in the environment forces a path. */
+ * (no terminator) and the full length into *bytes. */
 APIQ_API apiq_status apiq_context_describe(uint64_t context, uint8_t* utf8, uint64_t capacity, uint64_t* bytes);
 /* Text of the context's last failure; context 0: of the last failed call on this thread that had no context. */
 APIQ_API apiq_status apiq_last_error(uint64_t context, uint8_t* utf8, uint64_t capacity, uint64_t* bytes);
@@ -251,7 +261,8 @@ typedef struct apiq_linear_part {
 
 /* y_i = x W_i^T + bias_i for up to four matrices that share an input (q, k, v; gate, up).
  * int8 activations: x is quantized per (row, group) with scale max|x|/127, rounded to nearest even; integer dot products
- * inside a group are exact; groups are added in order with one fma each. All affine parts share one group size. */
+ * inside a group are exact; groups are added in order with one fma each. A group whose maximum is below 2^-100 counts as zero; one
+ * with a NaN or an infinity makes the row's outputs NaN. All affine parts share one group size. Features are at most 2^27. */
 typedef struct apiq_linear_args {
   apiq_ref x; /* float32 [rows, in_features] */
   uint32_t rows;
@@ -383,8 +394,9 @@ typedef struct apiq_token_bias {
 
 /* One row's sampling parameters. Applied in this order: penalties over the row's history, bias, mask, temperature, top-k,
  * top-p, min-p; the survivors are taken in order of (logit descending, id ascending) and one is drawn by
- * u = Philox4x32-10(key = seed, counter = position) (Salmon et al. 2011), the first whose cumulative probability exceeds u.
- * A seed and a position give the same u in any batch. */
+ * u, the first whose cumulative probability exceeds it. u = ((word1 << 32 | word0) >> 11) * 2^-53 of Philox4x32-10(key = seed,
+ * counter = (position, 0)) (Salmon et al. 2011): a seed and a position give the same u in any batch. Logits that hold a NaN or an
+ * infinity, or are all -infinity, and parameters out of range: INVALID_ARGUMENT at launch, token 0 for that row. */
 typedef struct apiq_sample_params {
   uint64_t seed;
   uint64_t position;        /* number of tokens before this one */
@@ -401,7 +413,7 @@ typedef struct apiq_sample_params {
   int32_t bias_first;       /* entries bias_first .. bias_first + bias_count of `bias` */
   int32_t bias_count;
   int32_t mask_row; /* row of `masks`; -1: none. A token whose bit is 0 cannot be drawn */
-  int32_t n_top;    /* how many of the most likely tokens to report, at most max_top */
+  int32_t n_top;    /* how many of the most likely tokens to report, at most max_top; places not used hold -1 */
 } apiq_sample_params;
 
 /* Log-probabilities are of the raw logits (before penalties, bias and temperature), as vLLM's default. */

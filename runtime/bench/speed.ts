@@ -1,9 +1,11 @@
 /** Decode and prefill speed of a model on this machine, beside the machine's own read bandwidth measured in the same run. */
+import { setImmediate } from "node:timers/promises";
 import type { Context, DeviceBuffer } from "../../ffi/mod.ts";
 import { WEIGHT_DENSE, type Weight } from "../../ffi/mod.ts";
 import { type EngineShape, MAX_PREFILL_ROWS } from "../engine/engine_shape.ts";
 import type { ModelRunner } from "../engine/model_runner.ts";
 import { GREEDY } from "../engine/protocol.ts";
+import type { ScheduledRows } from "../engine/scheduler.ts";
 import { Sequence } from "../engine/sequence.ts";
 import type { DecoderConfig } from "../models/config.ts";
 import { blockLinears, type DecoderWeights } from "../models/weights.ts";
@@ -90,22 +92,23 @@ function makeSequences(config: DecoderConfig, options: SpeedOptions, count: numb
  * Runs prompts through the model, then decodes as many sequences together as the shape allows, timing both.
  * @param loraBytes bytes of LoRA matrices that every step reads
  */
-export function measureSpeed(
+export async function measureSpeed(
   context: Context,
   runner: ModelRunner,
   weights: DecoderWeights,
   shape: EngineShape,
   options: SpeedOptions,
   loraBytes: number,
-): SpeedReport {
+  signal: AbortSignal,
+): Promise<SpeedReport> {
   const sequences = makeSequences(weights.config, options, shape.maxSequences);
   let bandwidth: number;
   {
     using buffer = touchedBuffer(context);
     bandwidth = bestBandwidth(context, buffer);
   }
-  const prefillSeconds = prefill(runner, sequences, MAX_PREFILL_ROWS);
-  const steps = decode(runner, sequences, options.tokens);
+  const prefillSeconds = await prefill(runner, sequences, signal);
+  const steps = await decode(runner, sequences, options.tokens, signal);
   {
     using buffer = touchedBuffer(context);
     bandwidth = Math.max(bandwidth, bestBandwidth(context, buffer));
@@ -130,29 +133,40 @@ export function measureSpeed(
   };
 }
 
+/** One pass over the rows, drawn tokens appended. */
+async function step(runner: ModelRunner, rows: readonly ScheduledRows[], signal: AbortSignal): Promise<void> {
+  const drawn = runner.run(rows);
+  for (const { sequence, count } of rows) sequence.computed += count;
+  for (const { sequence, token } of drawn) sequence.append(token);
+  // Lets Ctrl-C in.
+  await setImmediate();
+  signal.throwIfAborted();
+}
+
 /** Computes all prompts and draws each sequence's first token. Returns seconds. */
-function prefill(runner: ModelRunner, sequences: readonly Sequence[], rows: number): number {
+async function prefill(runner: ModelRunner, sequences: readonly Sequence[], signal: AbortSignal): Promise<number> {
   const started = performance.now();
   for (const sequence of sequences) {
-    while (sequence.pending > 1 || sequence.generated === 0) {
-      const drawn = runner.run([{ sequence, count: Math.min(rows, sequence.pending) }]);
-      for (const { token } of drawn) sequence.append(token);
+    while (sequence.generated === 0) {
+      await step(runner, [{ sequence, count: Math.min(MAX_PREFILL_ROWS, sequence.pending) }], signal);
     }
   }
   return (performance.now() - started) / 1000;
 }
 
 /** Milliseconds of each step, sorted. The first two steps record and warm the graph and are not counted. */
-function decode(runner: ModelRunner, sequences: readonly Sequence[], steps: number): number[] {
+async function decode(
+  runner: ModelRunner,
+  sequences: readonly Sequence[],
+  steps: number,
+  signal: AbortSignal,
+): Promise<number[]> {
   const rows = sequences.map((sequence) => ({ sequence, count: 1 }));
   const milliseconds: number[] = [];
-  for (let step = 0; step < steps; step++) {
+  for (let i = 0; i < steps; i++) {
     const started = performance.now();
-    for (const { sequence, token } of runner.run(rows)) {
-      sequence.computed++;
-      sequence.append(token);
-    }
-    if (step >= 2) milliseconds.push(performance.now() - started);
+    await step(runner, rows, signal);
+    if (i >= 2) milliseconds.push(performance.now() - started);
   }
   return milliseconds.sort((a, b) => a - b);
 }

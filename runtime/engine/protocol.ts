@@ -3,6 +3,8 @@
  * knows token ids only; text (chat templates, detokenisation, stop strings) stays on the other side.
  */
 
+import type { GrammarSpec } from "../grammar/spec.ts";
+
 /** How one request's tokens are drawn. Fields as in `apiq_sample_params`; see there for order and meaning. */
 export interface SamplingParams {
   /** 0 takes the most likely token. */
@@ -43,6 +45,8 @@ export interface EngineRequest {
   sampling: SamplingParams;
   /** Name of an adapter, or undefined for the base with its calibrated LoRA. */
   adapter?: string;
+  /** What the output must be; the engine masks all tokens that would leave it. Undefined: anything. */
+  grammar?: GrammarSpec;
 }
 
 export type FinishReason = "stop" | "length" | "abort" | "error";

@@ -25,6 +25,8 @@ export class ChatTemplateError extends Error {
 /** A model's template or, by name, several of them, with the texts of its special tokens as variables. */
 export class ChatTemplate {
   readonly #templates = new Map<string, Template>();
+  /** Source of the template that renders messages with tools; undefined if there is none for them. */
+  readonly toolSource: string | undefined;
   readonly #tokens: Readonly<Record<string, string>>;
 
   /** @throws {ChatTemplateError} for a template that does not parse. */
@@ -36,6 +38,7 @@ export class ChatTemplate {
       );
     }
     this.#tokens = tokens;
+    this.toolSource = sources.tool_use ?? sources.default;
   }
 
   /** @throws {ChatTemplateError} when the template raises an exception. */

@@ -45,6 +45,8 @@ export function openTokenizer(dir: string): Tokenizer {
   return new Tokenizer(inner, cleanUp, [...stops], template);
 }
 
+const NONE: ReadonlySet<string> = new Set();
+
 export class Tokenizer {
   readonly #inner: HuggingFaceTokenizer;
   readonly #cleanUp: boolean;
@@ -70,6 +72,11 @@ export class Tokenizer {
 
   get hasChatTemplate(): boolean {
     return this.#template !== undefined;
+  }
+
+  /** Source of the chat template that renders messages with tools; undefined without one. */
+  get toolTemplate(): string | undefined {
+    return this.#template?.toolSource;
   }
 
   /** Tokens as the tokenizer spells them, by id; undefined where an id is not used. */
@@ -101,11 +108,11 @@ export class Tokenizer {
     return this.#inner.decode(used, { skip_special_tokens: false, clean_up_tokenization_spaces: this.#cleanUp });
   }
 
-  /** For decoding a growing sequence; special tokens are left out. */
-  detokenizer(): Detokenizer {
+  /** For decoding a growing sequence; special tokens are left out, but for those in `shown`, given as they are spelled. */
+  detokenizer(shown: ReadonlySet<string> = NONE): Detokenizer {
     return new Detokenizer(
-      (ids) => this.decode(ids),
-      (id) => this.#hasNoText(id),
+      (ids) => this.decode(ids, { skipSpecialTokens: false }),
+      (id) => this.#hasNoText(id) && !shown.has(this.#inner.id_to_token(id) ?? ""),
     );
   }
 

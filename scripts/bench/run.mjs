@@ -2,14 +2,14 @@
  * `npm run bench`: times apiq and llama.cpp in turn, on the same machine, shape and thread counts, with the machine's
  * read bandwidth measured in between, and prints a table.
  */
-import { renameSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { runApiq } from "./apiq.mjs";
 import { prepareLlama, prepareModel, runLlama } from "./llama.mjs";
 import { describeMachine, measureReadBandwidth } from "./machine.mjs";
 import { LINEAR_FORMATS } from "./random_gguf.mjs";
-import { compare, median, render, summarize } from "./report.mjs";
+import { compare, median, render, renderMarkdown, summarize } from "./report.mjs";
 import { SHAPES } from "./shapes.mjs";
 
 const PROMPT_TOKENS = 512;
@@ -144,7 +144,10 @@ function updateReadme(path, section) {
   const text = readFileSync(path, "utf8");
   const marked = /(<!-- bench -->\n)[\s\S]*(<!-- \/bench -->)/;
   if (!marked.test(text)) throw new Error(`Cannot update ${path}: it has no <!-- bench --> ... <!-- /bench -->`);
-  writeAtomically(path, text.replace(marked, (_, begin, end) => `${begin}${section}\n${end}`));
+  writeAtomically(
+    path,
+    text.replace(marked, (_, begin, end) => `${begin}${section}\n${end}`),
+  );
 }
 
 function main() {

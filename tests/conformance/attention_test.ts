@@ -232,7 +232,7 @@ describe("attention", () => {
       const problem = new Problem(shape({ heads, kvHeads, headDim: 48, window, lengths: [301, 70] }), heads + kvHeads);
       const long = problem.rows(0, 0, 301);
       const short = problem.rows(1, 0, 70);
-      using bench = new Bench("", 2);
+      using bench = new Bench("auto", 2);
       const alone = problem.run(bench, [long, short]);
       const oneByOne = problem.run(
         bench,

@@ -4,33 +4,14 @@
  */
 
 import { assert } from "@std/assert";
-import type { Adapter } from "../../ffi/adapter.ts";
-import { Context, encodeArray, type Ref } from "../../ffi/mod.ts";
-
-const { adapter }: { adapter: Adapter } = await ("Deno" in globalThis
-  ? import("../../ffi/deno.ts")
-  : import("../../ffi/bun.ts"));
-
-/** Sets a variable of the C library's environment: Bun's process.env does not reach native code. */
-const setNative = adapter.bind("libc.so.6", "setenv", { parameters: ["memory", "memory", "i32"], result: "i32" });
-const text = (value: string) => new TextEncoder().encode(`${value}\0`);
-
-/** Opens a context that uses the named instruction set; "" is the best the machine has. */
-export function openWithIsa(isa: string, threads: number): Context {
-  setNative(text("APIQ_ISA"), text(isa), 1);
-  try {
-    return Context.open({ threads });
-  } finally {
-    setNative(text("APIQ_ISA"), text(""), 1);
-  }
-}
+import { Context, encodeArray, type Isa, type Ref } from "../../ffi/mod.ts";
 
 /** A context with short ways to make and read tensors. */
 export class Bench implements Disposable {
   readonly context: Context;
 
-  constructor(isa = "", threads = 1) {
-    this.context = openWithIsa(isa, threads);
+  constructor(isa: Isa = "auto", threads = 1) {
+    this.context = Context.open({ isa, threads });
   }
 
   /** A buffer that holds a copy of `values`. */
@@ -72,7 +53,7 @@ export class Bench implements Disposable {
 }
 
 /** The instruction sets of this machine, the portable one first. */
-export const isas: readonly string[] = (() => {
+export const isas: readonly Isa[] = (() => {
   using bench = new Bench();
   return bench.context.describe().availableIsas;
 })();

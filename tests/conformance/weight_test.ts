@@ -113,7 +113,7 @@ describe("packing a matrix and dequantising it again", () => {
       const path = join(folder, "source");
       const words = Int32Array.from({ length: (1024 * 64 * 4) / 32 }, () => random.integer(2 ** 31));
       writeFileSync(path, words);
-      using bench = new Bench("", 2);
+      using bench = new Bench("auto", 2);
       const shape = {
         kind: WEIGHT_AFFINE,
         dtype: 0,

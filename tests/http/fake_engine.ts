@@ -1,5 +1,6 @@
 /**
- * An EngineCore without a model, for fake_model.ts: the last user message says what it answers.
+ * An EngineCore without a model, for fake_model.ts: the last user message, or a prompt that is no conversation, says what it
+ * answers.
  *
  *     say TEXT      TEXT, one byte per step
  *     slow TEXT     the same, 20 ms a step
@@ -7,6 +8,8 @@
  *     flood         the same, 500 tokens a step
  *     die           the process kills itself after three tokens
  *     params        the request's sampling parameters as JSON, all in one step
+ *     grammar       the request's grammar as JSON, likewise
+ *     call F JSON   a tool call of the function F with these arguments, after a word of text
  *     anything else the number of messages it saw
  */
 import { existsSync } from "node:fs";
@@ -117,7 +120,7 @@ class FakeEngine implements EngineCore {
       const ended = !running.endless && running.given >= running.answer.length;
       tokens.push(ended ? MESSAGE_END : (running.answer[running.given % running.answer.length] ?? 0));
       running.given++;
-      if (ended) finish = "stop";
+      if (ended && request.stopTokens.includes(MESSAGE_END)) finish = "stop";
       else if (running.given >= request.maxTokens) finish = "length";
     }
     this.#generatedTokens += tokens.length;
@@ -153,6 +156,12 @@ function script(request: EngineRequest, messages: number, last: string): Omit<Ru
       );
       return { ...plain, answer: bytes(text), tokensPerStep: 10_000 };
     }
+    case "grammar":
+      return { ...plain, answer: bytes(JSON.stringify(request.grammar ?? null)), tokensPerStep: 10_000 };
+    case "call": {
+      const [name, args] = [rest.split(" ")[0], rest.slice(rest.indexOf(" ") + 1)];
+      return { ...plain, answer: bytes(`Well,\n<tool_call>\n{"name": "${name}", "arguments": ${args}}\n</tool_call>`) };
+    }
     default:
       return plain;
   }
@@ -160,10 +169,12 @@ function script(request: EngineRequest, messages: number, last: string): Omit<Ru
 
 /** How many messages the prompt holds, and the content of the last before the one to be answered. */
 function readPrompt(prompt: readonly number[]): { messages: number; last: string } {
+  const decode = (tokens: readonly number[]) => new TextDecoder().decode(new Uint8Array(tokens));
+  if (!prompt.includes(MESSAGE_START)) return { messages: 0, last: decode(prompt) };
   const starts = prompt.flatMap((token, index) => (token === MESSAGE_START ? [index] : []));
   const begin = starts.at(-2) ?? 0;
   const end = prompt.indexOf(MESSAGE_END, begin);
-  const text = new TextDecoder().decode(new Uint8Array(prompt.slice(begin + 1, end)));
+  const text = decode(prompt.slice(begin + 1, end));
   return { messages: starts.length - 1, last: text.slice(text.indexOf("\n") + 1) };
 }
 

@@ -13,15 +13,37 @@ interface Refusal {
 const MESSAGES = [{ role: "user", content: "say x" }];
 const MAX_BODY = 100_000;
 
+function tool(name: string, parameters: object = { type: "object", properties: {} }): object {
+  return { type: "function", function: { name, parameters, strict: true } };
+}
+
 /** Fields beside `model` and `messages`, and what is said about them. */
 const REFUSED_FIELDS: readonly (readonly [fields: object, param: string, code: string | null, message: string])[] = [
-  [{ tools: [{ type: "function", function: { name: "f" } }] }, "tools", "unsupported_parameter", "tools"],
-  [{ tool_choice: "auto" }, "tool_choice", "unsupported_parameter", "tool_choice"],
+  [{ tools: [{ type: "custom", custom: { name: "f" } }] }, "tools.0.type", null, 'expected "function"'],
+  [{ tools: [tool("a b")] }, "tools.0.function.name", null, "letters, digits"],
+  [{ tools: [tool("f"), tool("f")] }, "tools", null, 'two of them are called "f"'],
+  [{ tools: [tool("f", { type: "object", properties: { a: { not: {} } } })] }, "tools.0", null, "not"],
+  [{ tool_choice: "required" }, "tool_choice", null, "needs tools"],
+  [{ tool_choice: "sometimes" }, "tool_choice", null, 'received "sometimes"'],
+  [
+    { tools: [tool("f")], tool_choice: { type: "function", function: { name: "g" } } },
+    "tool_choice",
+    null,
+    'no tool is called "g"',
+  ],
   [{ functions: [] }, "functions", "unsupported_parameter", "functions"],
-  [{ response_format: { type: "json_object" } }, "response_format", "unsupported_parameter", "json_object"],
+  [{ response_format: { type: "xml" } }, "response_format.type", null, 'received "xml"'],
+  [{ response_format: { type: "json_schema" } }, "response_format.json_schema", null, "Missing required parameter"],
+  [
+    { response_format: { type: "json_schema", json_schema: { name: "x", schema: { type: "thing" } } } },
+    "response_format",
+    null,
+    "thing",
+  ],
   [{ modalities: ["text", "audio"] }, "modalities", "unsupported_parameter", "modalities"],
   [{ audio: { voice: "alloy", format: "wav" } }, "audio", "unsupported_parameter", "audio"],
-  [{ n: 2 }, "n", "unsupported_parameter", "n 2"],
+  [{ n: 0 }, "n", null, "received 0"],
+  [{ n: 129 }, "n", null, "<=128"],
   [{ store: true }, "store", "unsupported_parameter", "store"],
   [{ reasoning_effort: "low" }, "reasoning_effort", "unsupported_parameter", "reasoning_effort"],
   [{ max_token: 3 }, "max_token", "unknown_parameter", "did you mean max_tokens?"],
@@ -35,8 +57,10 @@ const REFUSED_FIELDS: readonly (readonly [fields: object, param: string, code: s
   [{ top_logprobs: 3 }, "top_logprobs", null, "needs logprobs"],
   [{ stream_options: { include_obfuscation: true } }, "stream_options.include_obfuscation", null, "received true"],
   [{ messages: [] }, "messages", null, "received []"],
-  [{ messages: [{ role: "tool", content: "x" }] }, "messages.0.role", null, 'received "tool"'],
+  [{ messages: [{ role: "function", content: "x" }] }, "messages.0.role", null, 'received "function"'],
+  [{ messages: [{ role: "tool", content: "x" }] }, "messages.0.tool_call_id", null, "Missing required parameter"],
   [{ messages: [{ role: "user", content: null }] }, "messages.0.content", null, "received null"],
+  [{ messages: [{ role: "assistant", content: null }] }, "messages.0.content", null, "expected a text or tool_calls"],
   [{ messages: [{ role: "user", content: "x", name: "y" }] }, "messages.0.name", "unsupported_parameter", "name"],
   [
     { messages: [{ role: "user", content: [{ type: "image_url", image_url: { url: "x" } }] }] },

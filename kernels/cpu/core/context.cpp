@@ -44,8 +44,9 @@ std::string quoted(const std::string& text) {
 
 }  // namespace
 
-Context::Context(const apiq_context_options& options) : isa_(choose_isa()), pool_(checked_threads(options.threads)) {
+Context::Context(const apiq_context_options& options) : isa_(choose_isa(options.isa)), pool_(checked_threads(options.threads)) {
   if (options.device != 0) fail(APIQ_INVALID_ARGUMENT, "device: received %u, the CPU library has device 0 only", options.device);
+  APIQ_REQUIRE(options.reserved == 0, "reserved: received %u, expected 0", options.reserved);
 }
 
 Context::~Context() {

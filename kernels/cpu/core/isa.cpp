@@ -57,14 +57,19 @@ std::vector<Isa> available_isas() {
   return found;
 }
 
-Isa choose_isa() {
+static Isa require_isa(Isa isa, const char* asked_by) {
+  if (isa_available(isa)) return isa;
+  fail(APIQ_UNSUPPORTED, "Cannot use the instruction set %s that %s asks for: this processor (%s) does not have it", isa_name(isa), asked_by,
+       processor_name().c_str());
+}
+
+Isa choose_isa(uint32_t option) {
+  APIQ_REQUIRE(option <= isa_count, "isa: received %u, expected 0 to %u", option, isa_count);
+  if (option != APIQ_ISA_AUTO) return require_isa(static_cast<Isa>(option - 1), "the context's isa");
   const char* forced = std::getenv("APIQ_ISA");
   if (forced == nullptr || *forced == 0) return available_isas().back();
   for (uint32_t i = 0; i < isa_count; i++) {
-    const Isa isa = static_cast<Isa>(i);
-    if (std::strcmp(forced, isa_name(isa)) != 0) continue;
-    if (!isa_available(isa)) fail(APIQ_UNSUPPORTED, "Cannot use APIQ_ISA=%s: this processor (%s) does not have it", forced, processor_name().c_str());
-    return isa;
+    if (std::strcmp(forced, isa_name(static_cast<Isa>(i))) == 0) return require_isa(static_cast<Isa>(i), "APIQ_ISA");
   }
   fail(APIQ_INVALID_ARGUMENT, "Cannot use APIQ_ISA=%s: expected scalar, avx2 or avx512", forced);
 }

@@ -1,4 +1,4 @@
-// Which instruction set a context uses: the best this processor has, or what APIQ_ISA=scalar|avx2|avx512 asks for.
+// Which instruction set a context uses.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,9 @@ constexpr uint32_t isa_count = 3;
 const char* isa_name(Isa isa);
 bool isa_available(Isa isa);
 std::vector<Isa> available_isas();
-// Fails when APIQ_ISA names something unknown or something this processor does not have.
-Isa choose_isa();
+// The instruction set that a context option (APIQ_ISA_*) asks for, where it is "auto" the variable APIQ_ISA, and where that is unset the
+// best there is. Fails on something unknown or something this processor does not have.
+Isa choose_isa(uint32_t option);
 std::string processor_name();
 
 }  // namespace apiq::cpu

@@ -46,6 +46,18 @@ void run_items(Op& op, uint32_t phase, uint64_t begin, uint64_t end, Worker& wor
   }
 }
 
+// Whether a phase is worked on by several threads.
+bool is_shared(const Op& op, uint32_t phase) { return op.items(phase) > std::max<uint64_t>(op.grain(phase), 1); }
+
+bool has_shared_phase(std::span<Op* const> ops) {
+  for (const Op* op : ops) {
+    for (uint32_t phase = 0; phase < op->phases(); phase++) {
+      if (is_shared(*op, phase)) return true;
+    }
+  }
+  return false;
+}
+
 void run_region(Region& region, Worker& worker) {
   bool after_shared_phase = false;  // the previous phase was worked on by several threads
   bool first = true;
@@ -54,7 +66,7 @@ void run_region(Region& region, Worker& worker) {
     for (uint32_t phase = 0; phase < phases; phase++) {
       const uint64_t items = op->items(phase);
       const uint64_t grain = std::max<uint64_t>(op->grain(phase), 1);
-      const bool shared = region.workers > 1 && items > grain;
+      const bool shared = region.workers > 1 && is_shared(*op, phase);
       if (!first && (shared || after_shared_phase) && region.workers > 1) barrier(region);
       first = false;
       after_shared_phase = shared;
@@ -120,7 +132,8 @@ void ThreadPool::serve(uint32_t index) {
 
 Failure ThreadPool::run(std::span<Op* const> ops, uint32_t limit) {
   region_.ops = ops;
-  region_.workers = std::min(threads(), std::max(limit, 1u));
+  // Waking the others costs more than a small op.
+  region_.workers = has_shared_phase(ops) ? std::min(threads(), std::max(limit, 1u)) : 1;
   region_.next.store(0, std::memory_order_relaxed);
   region_.status.store(APIQ_OK, std::memory_order_relaxed);
   const bool alone = region_.workers == 1;

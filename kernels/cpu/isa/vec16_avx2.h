@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "half.h"
+#include "../../common/half.h"
 
 namespace apiq::cpu::avx2 {
 

@@ -12,7 +12,7 @@
 
 #include <cstdint>
 
-#include "half.h"
+#include "../../common/half.h"
 
 namespace apiq::cpu::avx512 {
 

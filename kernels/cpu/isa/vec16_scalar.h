@@ -20,7 +20,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "half.h"
+#include "../../common/half.h"
 
 namespace apiq::cpu::scalar {
 

@@ -53,7 +53,7 @@ class Sample final : public Op {
     }
     const LogitStatistics statistics = kernels_.statistics(logits(row), plan_.vocab);
     if (std::isnan(statistics.sum)) {
-      report(worker, APIQ_INTERNAL, "Cannot sample row %" PRIu64 ": its logits hold a NaN or an infinity, or are all -infinity", row);
+      report(worker, APIQ_INVALID_ARGUMENT, "Cannot sample row %" PRIu64 ": its logits hold a NaN or an infinity, or are all -infinity", row);
       return false;
     }
     result.log_sum = statistics.maximum + std::log(statistics.sum);

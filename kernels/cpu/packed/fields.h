@@ -1,7 +1,7 @@
 // One element at a time out of a packed tile (`tile` is AffineMatrix::tile): the readable definition of the layout's bits.
 #pragma once
 
-#include "../isa/half.h"
+#include "../../common/half.h"
 #include "layout.h"
 
 namespace apiq::cpu {

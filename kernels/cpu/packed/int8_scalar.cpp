@@ -1,5 +1,5 @@
 // The int8 kernel without SIMD: the oracle of the other two.
-#include "../isa/half.h"
+#include "../../common/half.h"
 #include "fields.h"
 #include "kernels.h"
 

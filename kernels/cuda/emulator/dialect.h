@@ -8,7 +8,7 @@
 #include <source_location>
 #include <type_traits>
 
-#include "../../cpu/isa/half.h"
+#include "../../common/half.h"
 #include "block.h"
 #include "fault.h"
 #include "memory.h"

@@ -35,7 +35,7 @@ export const benchCommand = defineCommand({
     json: { type: "boolean", summary: "print JSON" },
   },
   examples: ["apiq bench --shape tinyllama-1.1b --bits 2", "apiq bench --model m --sequences 8 --json"],
-  async run({ flags, out }) {
+  async run({ flags, out, signal }) {
     if ((flags.model === undefined) === (flags.shape === undefined)) {
       throw new UsageError("expected either --model DIR or --shape NAME");
     }
@@ -43,11 +43,17 @@ export const benchCommand = defineCommand({
       prompt: flags.prompt,
       tokens: flags.tokens,
     };
-    const settings = { threads: flags.threads, activations: flags.activations, sequences: flags.sequences, speed };
+    const settings = {
+      threads: flags.threads,
+      activations: flags.activations,
+      sequences: flags.sequences,
+      speed,
+      signal,
+    };
     const result =
       flags.model !== undefined
-        ? benchModel(flags.model, settings)
-        : benchShape(flags.shape as string, settings, {
+        ? await benchModel(flags.model, settings)
+        : await benchShape(flags.shape as string, settings, {
             bits: choice("--bits", flags.bits, [2, 3, 4, 8]),
             group: choice("--group-size", flags.groupSize, [32, 64, 128]),
             headBits: choice("--head-bits", flags.headBits, [2, 3, 4, 8]),
@@ -70,6 +76,7 @@ interface Settings {
   activations: EngineOptions["activations"];
   sequences: number;
   speed: SpeedOptions;
+  signal: AbortSignal;
 }
 
 interface BenchResult extends SpeedReport {
@@ -95,21 +102,25 @@ function engineOptions(model: string, { threads, activations, sequences, speed }
   };
 }
 
-function benchModel(model: string, settings: Settings): BenchResult {
+async function benchModel(model: string, settings: Settings): Promise<BenchResult> {
   using loaded = loadModel(engineOptions(model, settings));
   const { context, runner, info, weights, shape } = loaded;
-  const report = measureSpeed(context, runner, weights, shape, settings.speed, info.memory.lora);
+  const report = await measureSpeed(context, runner, weights, shape, settings.speed, info.memory.lora, settings.signal);
   const memory = { weights: info.memory.weights, kvCache: info.memory.kvCache, resident: residentBytes() };
   return { name: model, ...describe(context, shape), ...report, memory };
 }
 
-function benchShape(name: string, settings: Settings, options: Parameters<typeof randomDecoder>[2]): BenchResult {
+async function benchShape(
+  name: string,
+  settings: Settings,
+  options: Parameters<typeof randomDecoder>[2],
+): Promise<BenchResult> {
   const config = parseConfig(SHAPES[name], name);
   const shape = chooseShape(config, engineOptions("", settings));
   using context = Context.open({ device: "cpu", threads: settings.threads });
   using decoder = randomDecoder(context, config, options);
   using runner = new ModelRunner(context, decoder.weights, null, false, shape);
-  const report = measureSpeed(context, runner, decoder.weights, shape, settings.speed, 0);
+  const report = await measureSpeed(context, runner, decoder.weights, shape, settings.speed, 0, settings.signal);
   const memory = { weights: decoder.weightBytes, kvCache: runner.kvBytes, resident: residentBytes() };
   const title = `${name}, ${options.bits} bits, groups of ${options.group}, head ${options.headBits} bits, random weights`;
   return { name: title, ...describe(context, shape), ...report, memory };

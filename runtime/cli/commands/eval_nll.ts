@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { setImmediate } from "node:timers/promises";
 import { loadModel } from "../../engine/engine.ts";
 import { sequenceNlls } from "../../eval/nll.ts";
 import { defineCommand } from "../command.ts";
@@ -42,7 +43,7 @@ export const evalNllCommand = defineCommand({
     json: { type: "boolean", summary: "print JSON" },
   },
   examples: ["apiq eval nll --model m --tokens ids.json --json"],
-  async run({ flags, out }) {
+  async run({ flags, out, signal }) {
     const sequences = readSequences(flags.tokens);
     const longest = Math.max(2, ...sequences.map((tokens) => tokens.length));
     using loaded = loadModel({
@@ -62,7 +63,11 @@ export const evalNllCommand = defineCommand({
     }
     const slot = flags.adapter === undefined ? -1 : (loaded.adapterSlots.get("adapter") ?? -1);
     using bar = out.progress("scoring", sequences.length, "sequences");
-    const nlls = sequenceNlls(loaded, sequences, slot, (done) => bar.update(done));
+    const nlls = await sequenceNlls(loaded, sequences, slot, async (done) => {
+      bar.update(done);
+      await setImmediate();
+      signal.throwIfAborted();
+    });
     bar.end();
     if (flags.json) {
       out.json({ nll: nlls.map((nll) => [...nll]) });

@@ -41,7 +41,7 @@ const Register handles("context: stale, forged and foreign handles are a status"
   check(apiq_context_synchronize(999999) == APIQ_INVALID_HANDLE, "a forged context");
   check(apiq_context_synchronize(0) == APIQ_INVALID_HANDLE, "context 0");
   uint64_t dead = 0;
-  const apiq_context_options options{0, 0};
+  const apiq_context_options options{0, 0, 0, 0};
   session.ok(apiq_context_create(&options, &dead), "create");
   session.ok(apiq_context_destroy(dead), "destroy");
   check(apiq_context_destroy(dead) == APIQ_INVALID_HANDLE, "destroyed twice");
@@ -64,7 +64,7 @@ const Register arguments("context: bad references and nulls are a status", [] {
   session.refused(apiq_buffer_upload(session.context, x.buffer, 15, &args, 4), APIQ_OUT_OF_RANGE, "reach past");
   uint64_t huge = 0;
   session.refused(apiq_buffer_alloc(session.context, uint64_t{1} << 62, &huge), APIQ_OUT_OF_MEMORY, "4611686018427387904 bytes");
-  const apiq_context_options second{1, 0};
+  const apiq_context_options second{1, 0, 0, 0};
   check(apiq_context_create(&second, &huge) == APIQ_UNSUPPORTED, "a second device");
   check_contains(last_error(0), "device 1");
 });

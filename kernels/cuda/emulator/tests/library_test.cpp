@@ -48,7 +48,7 @@ const Register real("library: libapiq_cuda exports all of apiq.h and opens a dev
   const auto create = reinterpret_cast<decltype(&apiq_context_create)>(dlsym(opened, "apiq_context_create"));
   const auto destroy = reinterpret_cast<decltype(&apiq_context_destroy)>(dlsym(opened, "apiq_context_destroy"));
   const auto error = reinterpret_cast<decltype(&apiq_last_error)>(dlsym(opened, "apiq_last_error"));
-  const apiq_context_options options{0, 0};
+  const apiq_context_options options{0, 0, 0, 0};
   uint64_t context = 0;
   const apiq_status status = create(&options, &context);
   uint8_t text[512];

@@ -5,7 +5,7 @@
 #include <random>
 #include <vector>
 
-#include "../../../cpu/isa/half.h"
+#include "../../../common/half.h"
 
 namespace apiq::test {
 

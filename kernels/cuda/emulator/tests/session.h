@@ -20,7 +20,7 @@ inline std::string last_error(uint64_t context) {
 class Session {
  public:
   Session() {
-    const apiq_context_options options{0, 0};
+    const apiq_context_options options{0, 0, 0, 0};
     ok(apiq_context_create(&options, &context), "context_create");
   }
   ~Session() { apiq_context_destroy(context); }

@@ -1,0 +1,59 @@
+/** Request bodies: bounded, JSON in UTF-8. */
+import type { Context, MiddlewareHandler } from "hono";
+import { bodyLimit } from "hono/body-limit";
+import { ApiError, invalidRequest } from "./errors.ts";
+
+/** Refuses larger bodies, before or while they are read. */
+export function limitBody(maxBytes: number, answerError: (error: ApiError) => Response): MiddlewareHandler {
+  const message = `Cannot read request: its body is too large, expected at most ${maxBytes} bytes`;
+  return bodyLimit({
+    maxSize: maxBytes,
+    onError: () => answerError(new ApiError(413, "request_too_large", message)),
+  });
+}
+
+const [QUOTE, BACKSLASH] = [0x22, 0x5c];
+const [OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET] = [0x7b, 0x7d, 0x5b, 0x5d];
+
+/**
+ * Deepest nesting of a body. Far beyond what any route takes, and far below what makes functions that call themselves, such as
+ * JSON.stringify, run out of stack.
+ */
+const MAX_DEPTH = 256;
+
+/** The body as JSON. Throws an ApiError if it is incomplete, not UTF-8, not JSON or nested too deeply. */
+export async function readJson(c: Context): Promise<unknown> {
+  let bytes: ArrayBuffer;
+  try {
+    bytes = await c.req.arrayBuffer();
+  } catch {
+    throw invalidRequest("Cannot read request: its body ended too early", null, "invalid_json");
+  }
+  if (nesting(new Uint8Array(bytes)) > MAX_DEPTH) {
+    const message = `Cannot read request: its body is nested too deeply, expected at most ${MAX_DEPTH} levels`;
+    throw invalidRequest(message, null, "invalid_json");
+  }
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw invalidRequest(`Cannot read request: its body is not JSON in UTF-8 (${reason})`, null, "invalid_json");
+  }
+}
+
+/** The deepest nesting of JSON text. Of what is not JSON, any number. */
+function nesting(bytes: Uint8Array): number {
+  let deepest = 0;
+  let depth = 0;
+  let inString = false;
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at];
+    if (inString) {
+      if (byte === BACKSLASH) at++;
+      else if (byte === QUOTE) inString = false;
+    } else if (byte === QUOTE) inString = true;
+    else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) deepest = Math.max(deepest, ++depth);
+    else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) depth--;
+  }
+  return deepest;
+}

@@ -178,6 +178,11 @@ export class BatchInputs implements Disposable {
     });
   }
 
+  /** The sample at `index` is constrained by the mask row of the same number. */
+  setMask(index: number): void {
+    this.#samples[index] = { ...this.#samples[index], maskRow: index };
+  }
+
   /** Tells the device which blocks hold positions from block `first` on of the sequence at `seat`. */
   setBlocks(seat: number, first: number, blocks: readonly number[]): void {
     if (blocks.length === 0) return;

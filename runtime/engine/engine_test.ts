@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { createTinyModel, TINY_VOCAB, type TinyModel } from "../../tests/fixtures/tiny_model.ts";
-import { Engine, loadModel } from "./engine.ts";
+import { Engine } from "./engine.ts";
+import { loadModel } from "./loaded_model.ts";
 import { type EngineOptions, type EngineRequest, GREEDY } from "./protocol.ts";
 
 let tiny: TinyModel;

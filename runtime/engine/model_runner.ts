@@ -38,6 +38,14 @@ export interface RunnerOptions {
   activations: "int8" | "f32";
 }
 
+/** Which tokens the sequences of a step may draw. Asked for before the forward pass, fetched after it. */
+export interface StepMasks {
+  /** @returns whether any of the sequences is constrained */
+  request(drawing: readonly Sequence[]): boolean;
+  /** uint32 [maxSequences, ceil(vocab / 32)]: row i is for sequence i, and means something only where that has a grammar. */
+  collect(drawing: readonly Sequence[]): Uint32Array;
+}
+
 export interface DrawnToken {
   readonly sequence: Sequence;
   readonly token: number;
@@ -54,7 +62,10 @@ export class ModelRunner implements Disposable {
   readonly #workspace: DeviceBuffer;
   readonly #history: DeviceBuffer;
   readonly #results: Results;
-  readonly #graphs = new Map<number, Graph>();
+  /** By rows: a whole decode step, and one that stops at the logits. */
+  readonly #stepGraphs = new Map<number, Graph>();
+  readonly #logitsGraphs = new Map<number, { graph: Graph; logits: Tensor }>();
+  readonly #masks: DeviceBuffer;
   /** By seat: whose block table and history the device has, and how many blocks of them. */
   readonly #seats: { sequence: Sequence | null; admission: number; blocks: number }[];
 
@@ -76,6 +87,7 @@ export class ModelRunner implements Disposable {
     this.#kvBuffer = buffer;
     this.#workspace = context.alloc(workspaceBytes(weights, maxRows, Math.max(maxSequences, SCORE_ROWS)));
     this.#history = context.alloc(maxSequences * contextLength * 4);
+    this.#masks = context.alloc(maxSequences * Math.ceil(config.vocabSize / 32) * 4);
     this.#results = new Results(context, Math.max(maxSequences, SCORE_ROWS));
     this.#seats = Array.from({ length: maxSequences }, () => ({ sequence: null, admission: 0, blocks: 0 }));
     this.#ops = new InferenceOps({
@@ -95,7 +107,7 @@ export class ModelRunner implements Disposable {
   }
 
   /** Runs the scheduled rows and draws a token for every sequence that they bring to its end. */
-  run(scheduled: readonly ScheduledRows[]): DrawnToken[] {
+  run(scheduled: readonly ScheduledRows[], masks?: StepMasks): DrawnToken[] {
     const inputs = this.#inputs;
     inputs.clear();
     const drawing: Sequence[] = [];
@@ -109,8 +121,10 @@ export class ModelRunner implements Disposable {
       drawing.push(sequence);
       this.#addSample(sequence, inputs.rows - 1);
     }
-    if (drawing.length === inputs.rows) this.#decode(inputs.rows);
-    else this.#prefill(inputs.rows, drawing.length);
+    const constrained = masks?.request(drawing) ? masks : undefined;
+    for (const [index, { request }] of drawing.entries()) if (request.grammar) inputs.setMask(index);
+    if (drawing.length === inputs.rows) this.#decode(drawing, constrained);
+    else this.#prefill(drawing, constrained);
     return this.#results.read(drawing);
   }
 
@@ -140,24 +154,42 @@ export class ModelRunner implements Disposable {
   }
 
   /** All rows are the next token of a sequence: replays the graph for the next power of two of rows. */
-  #decode(rows: number): void {
-    const bucket = Math.min(2 ** Math.ceil(Math.log2(rows)), this.#options.maxSequences);
-    this.#inputs.pad(bucket);
+  #decode(drawing: readonly Sequence[], masks: StepMasks | undefined): void {
+    const rows = Math.min(2 ** Math.ceil(Math.log2(drawing.length)), this.#options.maxSequences);
+    this.#inputs.pad(rows);
     this.#inputs.upload();
-    let graph = this.#graphs.get(bucket);
+    if (masks) {
+      const { graph, logits } = this.#logitsGraph(rows);
+      graph.launch();
+      this.#sample(logits, rows, masks.collect(drawing));
+      return;
+    }
+    let graph = this.#stepGraphs.get(rows);
     if (!graph) {
-      graph = this.#context.record(() => this.#sample(this.#logits(this.#hidden(bucket)), bucket));
-      this.#graphs.set(bucket, graph);
+      graph = this.#context.record(() => this.#sample(this.#logits(this.#hidden(rows)), rows));
+      this.#stepGraphs.set(rows, graph);
     }
     graph.launch();
   }
 
-  #prefill(rows: number, draws: number): void {
+  #logitsGraph(rows: number): { graph: Graph; logits: Tensor } {
+    const known = this.#logitsGraphs.get(rows);
+    if (known) return known;
+    let logits: Tensor | undefined;
+    const graph = this.#context.record(() => {
+      logits = this.#logits(this.#hidden(rows));
+    });
+    const made = { graph, logits: logits as unknown as Tensor };
+    this.#logitsGraphs.set(rows, made);
+    return made;
+  }
+
+  #prefill(drawing: readonly Sequence[], masks: StepMasks | undefined): void {
     this.#inputs.upload();
-    const hidden = this.#hidden(rows);
-    if (draws === 0) return;
-    const last = this.#ops.gather(asTable(hidden), this.#inputs.logitRows, draws);
-    this.#sample(this.#logits(last), draws);
+    const hidden = this.#hidden(this.#inputs.rows);
+    if (drawing.length === 0) return;
+    const last = this.#ops.gather(asTable(hidden), this.#inputs.logitRows, drawing.length);
+    this.#sample(this.#logits(last), drawing.length, masks?.collect(drawing));
   }
 
   #hidden(rows: number): Tensor {
@@ -169,20 +201,21 @@ export class ModelRunner implements Disposable {
     return decoderLogits(this.#ops, this.#weights, hidden);
   }
 
-  #sample(logits: Tensor, rows: number): void {
+  #sample(logits: Tensor, rows: number, masks?: Uint32Array): void {
+    if (masks) this.#masks.upload(masks);
     this.#context.sample({
       logits: logits.ref,
       params: this.#inputs.params,
       history: this.#history.at(0),
       bias: this.#inputs.bias,
-      masks: null,
+      masks: this.#masks.at(0),
       ...this.#results.refs,
       rows,
       vocab: this.#weights.config.vocabSize,
       historyRows: this.#options.maxSequences,
       historyCols: this.#options.contextLength,
       biasCapacity: this.#inputs.biasCapacity,
-      maskRows: 0,
+      maskRows: this.#options.maxSequences,
       maxTop: MAX_TOP_LOGPROBS,
     });
   }
@@ -222,7 +255,9 @@ export class ModelRunner implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const graph of this.#graphs.values()) graph[Symbol.dispose]();
+    for (const graph of this.#stepGraphs.values()) graph[Symbol.dispose]();
+    for (const { graph } of this.#logitsGraphs.values()) graph[Symbol.dispose]();
+    this.#masks[Symbol.dispose]();
     this.#results[Symbol.dispose]();
     this.#history[Symbol.dispose]();
     this.#workspace[Symbol.dispose]();

@@ -116,6 +116,8 @@ export interface EngineCore {
   add(request: EngineRequest): void;
   abort(id: string): void;
   hasWork(): boolean;
+  /** Settles when a step can do something again, where now it cannot (grammars are being compiled); undefined: it can. */
+  waiting(): Promise<void> | undefined;
   /** One pass over the model for the scheduled sequences; returns what it produced. */
   step(): EngineOutput[];
   stats(): EngineStats;

@@ -51,7 +51,13 @@ export async function runWorker(args: WorkerArguments, socket: Socket): Promise<
       if (core.hasWork()) outputs.push(...core.step());
       if (outputs.length > 0) channel.send({ type: "outputs", outputs });
 
-      if (core.hasWork()) {
+      const waiting = core.hasWork() && inbox.length === 0 ? core.waiting() : undefined;
+      if (waiting) {
+        const message = new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+        if (connected) await Promise.race([waiting, message]);
+      } else if (core.hasWork()) {
         // A reader that does not keep up stops the engine here instead of growing this process's send queue.
         await channel.drained();
         // Lets the event loop deliver what has arrived, so that an abort takes effect before the next step.

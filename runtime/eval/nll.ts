@@ -1,6 +1,6 @@
 /** Negative log-likelihood of given token sequences: what every comparison of models rests on. */
 import type { DeviceBuffer } from "../../ffi/mod.ts";
-import type { LoadedModel } from "../engine/engine.ts";
+import type { LoadedModel } from "../engine/loaded_model.ts";
 
 /**
  * @param sequences token ids, each at least 2 and at most the model's context long

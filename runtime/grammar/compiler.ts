@@ -5,7 +5,7 @@ import type {
   GrammarMatcher,
   GrammarCompiler as XGrammarCompiler,
 } from "@mlc-ai/web-xgrammar";
-import { checkSchema } from "./schema.ts";
+import { prepareSchema } from "./schema.ts";
 import { GrammarError, type GrammarSpec, LIMITS, type TagFormat } from "./spec.ts";
 import type { GrammarVocabulary } from "./vocabulary.ts";
 import { loadXGrammar, type XGrammarInstance } from "./xgrammar.ts";
@@ -91,7 +91,7 @@ async function describeGrammar(spec: GrammarSpec, scratch: XGrammarInstance): Pr
     case "json_object":
       return (api) => api.Grammar.fromJSONSchema(ANY_OBJECT, true, -1, undefined, false);
     case "json_schema": {
-      const schema = JSON.stringify(checkSchema(spec.schema, spec.strict));
+      const schema = JSON.stringify(prepareSchema(spec.schema, spec.strict));
       return (api) => api.Grammar.fromJSONSchema(schema, true, -1, undefined, spec.strict);
     }
     case "ebnf":
@@ -115,7 +115,7 @@ async function describeGrammar(spec: GrammarSpec, scratch: XGrammarInstance): Pr
 async function withGrammars(format: TagFormat, scratch: XGrammarInstance): Promise<Record<string, unknown>> {
   switch (format.type) {
     case "json_schema": {
-      const schema = JSON.stringify(checkSchema(JSON.stringify(format.json_schema), format.strict));
+      const schema = JSON.stringify(prepareSchema(JSON.stringify(format.json_schema), format.strict));
       const grammar = await refusing(scratch, () =>
         scratch.api.Testings._jsonSchemaToEBNF(schema, true, -1, undefined, format.strict),
       );

@@ -64,6 +64,8 @@ function safeClass(rest: PatternReader): string {
       if (end === undefined || end < first) throw new Error("a range in it has no end");
       last = end;
     }
+    // XGrammar reads ranges from there on as bytes of UTF-8.
+    if (last > 0x7f) throw new Error("characters beyond ASCII inside [] are not supported");
     for (const [from, to] of withoutForbidden(first, last)) members += `${written(from)}-${written(to)}`;
   }
   if (isNegated) return `[^${members}${FORBIDDEN_CLASS}]`;
@@ -89,10 +91,8 @@ function withoutForbidden(first: number, last: number): (readonly [number, numbe
   return ranges;
 }
 
-/** ASCII may be syntax; beyond it XGrammar reads \u escapes below 256 as bytes. */
 function written(code: number): string {
-  if (code > 0x7f) return String.fromCodePoint(code);
-  return `\\u${code.toString(16).padStart(4, "0")}`;
+  return `\\x${code.toString(16).padStart(2, "0")}`;
 }
 
 function isForbidden(code: number): boolean {

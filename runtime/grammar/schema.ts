@@ -33,7 +33,7 @@ const STRING_FORMS = ["format", "pattern", "minLength", "maxLength"];
  *
  * @throws {GrammarError} saying where in the schema, as a JSON pointer, what was found and what is allowed.
  */
-export function checkSchema(text: string, strict: boolean): unknown {
+export function prepareSchema(text: string, strict: boolean): unknown {
   if (text.length > LIMITS.characters) {
     throw new GrammarError(
       `Cannot use JSON schema: received ${text.length} characters, expected at most ${LIMITS.characters}`,
@@ -77,7 +77,9 @@ class SchemaCheck {
     if (schema.type !== undefined) checkType(schema.type, at);
     if (schema.$ref !== undefined) this.#checkReference(schema.$ref, at);
     if (this.#strict) checkEnforced(schema, at);
+    else dropUnenforced(schema);
     mendStrings(schema, at, this.#strict);
+    mendNumbers(schema, at, this.#strict);
     this.#count(schema);
     for (const key of ["$defs", "definitions", "properties"]) {
       if (schema[key] === undefined) continue;
@@ -178,8 +180,42 @@ function mendStrings(schema: Record<string, unknown>, at: string, strict: boolea
   delete schema.maxLength;
 }
 
+/**
+ * Gives integers both bounds, as inclusive ones: XGrammar gets a single one wrong. What it makes of the bounds of other numbers
+ * is not even always a number, so these are refused, or without `strict` left out.
+ */
+function mendNumbers(schema: Record<string, unknown>, at: string, strict: boolean): void {
+  const given = BOUNDS.filter((key) => schema[key] !== undefined);
+  if (given.length === 0) return;
+  const wrong = given.find((key) => typeof schema[key] !== "number");
+  if (wrong !== undefined) fail(at, `${wrong} is ${describe(schema[wrong])}, expected a number`);
+  const [minimum, exclusiveMinimum, maximum, exclusiveMaximum] = BOUNDS.map((key) => schema[key] as number | undefined);
+  for (const key of BOUNDS) delete schema[key];
+  if ([schema.type].flat().includes("number")) {
+    if (strict) fail(at, `${given[0]} is not enforced with strict for a number, only for an integer`);
+    return;
+  }
+  const least = Math.max(-LARGEST, Math.ceil(minimum ?? -LARGEST), Math.floor(exclusiveMinimum ?? -LARGEST) + 1);
+  const most = Math.min(LARGEST, Math.floor(maximum ?? LARGEST), Math.ceil(exclusiveMaximum ?? LARGEST) - 1);
+  if (least > most) fail(at, `no integer is from ${least} to ${most}`);
+  schema.minimum = least;
+  schema.maximum = most;
+}
+
+const BOUNDS = ["minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"] as const;
+/** All of 15 digits: every such integer is exact in JSON readers that use doubles. */
+const LARGEST = 10 ** 15 - 1;
+
 function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && Number(value) >= 0;
+}
+
+/** Without `strict`, what would not be enforced is left out: XGrammar might take a part of it wrongly. */
+function dropUnenforced(schema: Record<string, unknown>): void {
+  if (schema.anyOf === undefined && schema.oneOf !== undefined) schema.anyOf = schema.oneOf;
+  for (const key of Object.keys(schema)) {
+    if (!ENFORCED.has(key) && !ANNOTATIONS.has(key)) delete schema[key];
+  }
 }
 
 function checkType(type: unknown, at: string): void {

@@ -1,22 +1,22 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { checkSchema } from "./schema.ts";
+import { prepareSchema } from "./schema.ts";
 import { GrammarError } from "./spec.ts";
 
 function refusal(schema: unknown, strict = true): string {
   const text = typeof schema === "string" ? schema : JSON.stringify(schema);
-  return assertThrows(() => checkSchema(text, strict), GrammarError).message;
+  return assertThrows(() => prepareSchema(text, strict), GrammarError).message;
 }
 
-describe("checkSchema", () => {
+describe("prepareSchema", () => {
   it("returns what it accepts", () => {
     const schema = {
       type: "object",
       properties: { a: { $ref: "#/$defs/b" } },
       $defs: { b: { type: ["string", "null"] } },
     };
-    assertEquals(checkSchema(JSON.stringify(schema), true), schema);
-    assertEquals(checkSchema("true", true), true);
+    assertEquals(prepareSchema(JSON.stringify(schema), true), schema);
+    assertEquals(prepareSchema("true", true), true);
   });
 
   it("says where a malformed schema is wrong", () => {
@@ -52,16 +52,25 @@ describe("checkSchema", () => {
     ];
     for (const [schema, reason] of schemas) {
       assertStringIncludes(refusal(schema), reason);
-      checkSchema(JSON.stringify(schema), false);
+      prepareSchema(JSON.stringify(schema), false);
     }
   });
 
   it("turns what XGrammar would get wrong into patterns", () => {
-    const mended = checkSchema('{"type":"string","minLength":1,"maxLength":3}', true);
+    const mended = prepareSchema('{"type":"string","minLength":1,"maxLength":3}', true);
     assertEquals(mended, { type: "string", pattern: '[^"\\\\\\x00-\\x1f]{1,3}' });
+    const above = prepareSchema('{"type":"integer","exclusiveMinimum":4.5}', true);
+    assertEquals(above, { type: "integer", minimum: 5, maximum: 10 ** 15 - 1 });
+    assertStringIncludes(refusal({ type: "number", minimum: 0 }), "minimum is not enforced with strict for a number");
+    assertStringIncludes(refusal({ type: "integer", minimum: 3, maximum: 2 }), "no integer is from 3 to 2");
     assertStringIncludes(refusal({ type: "string", minLength: 3, maxLength: 2 }), "0 <= minLength <= maxLength");
     assertStringIncludes(refusal({ type: "object", properties: { 'a"': true } }), "a character that JSON escapes");
     assertStringIncludes(refusal({ $ref: "#/title", title: "x" }), "no schema");
+  });
+
+  it("leaves out without strict what XGrammar would not enforce", () => {
+    const loose = { oneOf: [{ type: "string", format: "zip" }, { not: {} }], patternProperties: { a: {} }, title: "x" };
+    assertEquals(prepareSchema(JSON.stringify(loose), false), { anyOf: [{ type: "string" }, {}], title: "x" });
   });
 
   it("bounds size, depth, properties and enum values", () => {

@@ -1,5 +1,5 @@
 /** Opens golden folders and runs their inputs through a loaded model. */
-import { type LoadedModel, loadModel } from "../../runtime/engine/engine.ts";
+import { type LoadedModel, loadModel } from "../../runtime/engine/loaded_model.ts";
 import type { EngineOptions } from "../../runtime/engine/protocol.ts";
 import { openSafetensors, readBytes, readTensor } from "../../runtime/formats/mod.ts";
 

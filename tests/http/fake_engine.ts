@@ -80,6 +80,10 @@ class FakeEngine implements EngineCore {
     this.#running.delete(id);
   }
 
+  waiting(): undefined {
+    return undefined;
+  }
+
   hasWork(): boolean {
     return this.#running.size > 0;
   }

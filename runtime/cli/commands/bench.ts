@@ -1,7 +1,7 @@
 import { Context } from "../../../ffi/mod.ts";
 import { measureSpeed, type SpeedOptions, type SpeedReport } from "../../bench/speed.ts";
-import { loadModel } from "../../engine/engine.ts";
 import { chooseShape, type EngineShape } from "../../engine/engine_shape.ts";
+import { loadModel } from "../../engine/loaded_model.ts";
 import { ModelRunner } from "../../engine/model_runner.ts";
 import type { EngineOptions } from "../../engine/protocol.ts";
 import { residentBytes } from "../../memory.ts";

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
-import { loadModel } from "../../engine/engine.ts";
+import { loadModel } from "../../engine/loaded_model.ts";
 import { sequenceNlls } from "../../eval/nll.ts";
 import { defineCommand } from "../command.ts";
 

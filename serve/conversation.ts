@@ -51,7 +51,7 @@ export async function startConversation(
   const encoding = { contextLength: info.contextLength, param, addSpecialTokens: false };
   const prompt = await encodeText(tokenizer, text, encoding);
   const hasCalls = tools.length > 0 && toolChoice !== "none";
-  const generation = startGeneration(
+  const generation = await startGeneration(
     service,
     {
       idPrefix: request.idPrefix,

@@ -5,6 +5,7 @@ import type { EngineModelInfo, EngineRequest, SamplingParams } from "../runtime/
 import type { GrammarSpec } from "../runtime/grammar/spec.ts";
 import { invalidRequest } from "./errors.ts";
 import { interleave } from "./interleave.ts";
+import { primed } from "./primed.ts";
 import { findAdapter, type ServedModel } from "./served_model.ts";
 import { requireServed, type Service } from "./service.ts";
 
@@ -32,7 +33,7 @@ export interface ChoiceDelta extends TextDelta {
   readonly index: number;
 }
 
-/** Answers in the making. Nothing runs before `deltas` is iterated, which it has to be. */
+/** Answers in the making. `deltas` has to be iterated: what the engine holds for them is freed with its end. */
 export interface Generation {
   readonly id: string;
   /** Unix time in seconds. */
@@ -46,11 +47,21 @@ export interface Generation {
 }
 
 /**
- * Prepares the answers to `plan`. Throws an ApiError when the model is not known or the queue is full. Aborting `signal` ends
- * the deltas and frees what the engine holds for them. Choices of one prompt after the first begin when that has its first
- * token: the prefix cache holds the prompt by then.
+ * How long an answer with a grammar may keep its client waiting without a word, so that a grammar that cannot be used is an
+ * error with a status and not a stream that breaks off. Longer than the engine takes to refuse one.
  */
-export function startGeneration(service: Service, plan: GenerationPlan, signal: AbortSignal): Generation {
+const GRAMMAR_MS = 6_000;
+
+/**
+ * Prepares the answers to `plan`. Throws an ApiError when the model is not known or the queue is full, and what the engine
+ * says of a grammar it cannot use. Aborting `signal` ends the deltas and frees what the engine holds for them. Choices of one
+ * prompt after the first begin when that has its first token: the prefix cache holds the prompt by then.
+ */
+export async function startGeneration(
+  service: Service,
+  plan: GenerationPlan,
+  signal: AbortSignal,
+): Promise<Generation> {
   const served = requireServed(service);
   const adapter = findAdapter(served, plan.model);
   const { maxSequences } = served.engine.requireModel();
@@ -76,6 +87,15 @@ export function startGeneration(service: Service, plan: GenerationPlan, signal: 
     }),
   );
   const leave = service.admission.enter(sources.length, maxSequences);
+  const [first] = sources;
+  if (plan.grammar && first) {
+    try {
+      sources[0] = await primed(first, GRAMMAR_MS);
+    } catch (error) {
+      leave();
+      throw error;
+    }
+  }
   async function* deltas(): AsyncGenerator<ChoiceDelta, void, void> {
     try {
       for await (const [index, delta] of interleave(sources, plan.choices)) yield { ...delta, index };

@@ -22,7 +22,8 @@ export function spawnWorker(args: WorkerArguments): ChildProcess {
  * - read: the program, the model and adapter folders, the library, /proc and /sys for the machine's memory and cores.
  * - write, net: the Unix socket to its parent; Deno counts connecting to it as writing the file.
  * - env: APIQ_* settings, and the variables that Deno's node layer looks up.
- * Not granted: run, network addresses, any other writing.
+ * - run: Deno itself, for the processes that compile grammars (runtime/grammar).
+ * Not granted: network addresses, any other program, any other writing.
  */
 function denoFlags(args: WorkerArguments): string[] {
   return [
@@ -36,5 +37,6 @@ function denoFlags(args: WorkerArguments): string[] {
     `--allow-net=unix:${args.socketPath}`,
     "--allow-env",
     "--allow-sys",
+    `--allow-run=${process.execPath}`,
   ];
 }

@@ -40,7 +40,10 @@ export class GrammarRelay {
     switch (message.type) {
       case "start":
         this.#sequences.set(message.id, { isServed: false });
-        void this.#start(message.id, message.spec).then((error) => this.#send({ id: message.id, error }));
+        void this.#start(message.id, message.spec)
+          // A description of many megabytes does not even fit a frame.
+          .catch((error: unknown) => `Cannot use grammar: ${error instanceof Error ? error.message : error}`)
+          .then((error) => this.#send({ id: message.id, error }));
         break;
       case "masks":
         for (const request of message.requests) void this.#mask(message.ticket, request);

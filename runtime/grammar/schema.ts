@@ -195,8 +195,8 @@ function mendNumbers(schema: Record<string, unknown>, at: string, strict: boolea
     if (strict) fail(at, `${given[0]} is not enforced with strict for a number, only for an integer`);
     return;
   }
-  const least = Math.max(-LARGEST, Math.ceil(minimum ?? -LARGEST), Math.floor(exclusiveMinimum ?? -LARGEST) + 1);
-  const most = Math.min(LARGEST, Math.floor(maximum ?? LARGEST), Math.ceil(exclusiveMaximum ?? LARGEST) - 1);
+  const least = Math.max(-LARGEST, Math.ceil(minimum ?? -LARGEST), Math.floor(exclusiveMinimum ?? -Infinity) + 1);
+  const most = Math.min(LARGEST, Math.floor(maximum ?? LARGEST), Math.ceil(exclusiveMaximum ?? Infinity) - 1);
   if (least > most) fail(at, `no integer is from ${least} to ${most}`);
   schema.minimum = least;
   schema.maximum = most;

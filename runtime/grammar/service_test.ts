@@ -24,7 +24,12 @@ const HOSTILE: GrammarSpec = {
 function childProcesses(): number[] {
   const tasks = readdirSync("/proc/self/task");
   return tasks.flatMap((task) => {
-    const children = readFileSync(`/proc/self/task/${task}/children`, "utf8");
+    let children = "";
+    try {
+      children = readFileSync(`/proc/self/task/${task}/children`, "utf8");
+    } catch {
+      // The thread has ended since the folder was read.
+    }
     return children.split(" ").filter(Boolean).map(Number);
   });
 }

@@ -40,7 +40,7 @@ async function startCompletion(
   checkTogether(request);
   const sampling = samplingOf(request, served, info, request.logprobs);
   const prompts = await encodePrompts(request, served.tokenizer, info);
-  const generation = startGeneration(
+  const generation = await startGeneration(
     service,
     {
       idPrefix: "cmpl-",

@@ -27,7 +27,7 @@ const harmless = {
   modalities: z.tuple([z.literal("text")]).optional(),
 };
 
-const schema = z.strictObject({ ...honoured, ...harmless }).meta({ id: "ChatCompletionRequest" });
+const schema = z.strictObject({ ...honoured, ...harmless });
 
 export type ChatRequest = z.output<typeof schema>;
 

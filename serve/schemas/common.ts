@@ -4,7 +4,7 @@ import { z } from "zod";
 /** OpenAI's limit on the number; the length bounds the cost of looking for partial matches. */
 const MAX_STOPS = 4;
 const MAX_STOP_CHARACTERS = 1000;
-/** The sampler's own limit, which is OpenAI's as well. */
+/** The engine's own limit. */
 const MAX_LOGIT_BIASES = 300;
 /** Answers to one request, over all its prompts. */
 export const MAX_CHOICES = 128;

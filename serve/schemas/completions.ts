@@ -34,7 +34,7 @@ const harmless = {
   best_of: z.literal(1).optional(),
 };
 
-const schema = z.strictObject({ ...honoured, ...harmless }).meta({ id: "CompletionRequest" });
+const schema = z.strictObject({ ...honoured, ...harmless });
 
 export type CompletionRequest = z.output<typeof schema>;
 

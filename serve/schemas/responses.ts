@@ -98,7 +98,7 @@ const harmless = {
   stream_options: z.strictObject({ include_obfuscation: z.literal(false).optional() }).optional(),
 };
 
-const schema = z.strictObject({ ...honoured, ...harmless }).meta({ id: "ResponseRequest" });
+const schema = z.strictObject({ ...honoured, ...harmless });
 
 export type ResponseRequest = z.output<typeof schema>;
 

@@ -4,26 +4,22 @@ import { chatRequest } from "./chat.ts";
 import type { RequestSpec } from "./check.ts";
 import { model } from "./common.ts";
 
-const tokenizeSchema = z
-  .strictObject({
-    model: model.optional(),
-    prompt: z.string().optional().meta({ description: "The text; either this or messages." }),
-    messages: chatRequest.schema.shape.messages.optional(),
-    add_special_tokens: z
-      .boolean()
-      .optional()
-      .meta({ description: "Default: true for a prompt, false for messages, whose template writes them itself." }),
-    add_generation_prompt: z
-      .boolean()
-      .default(true)
-      .meta({ description: "Ends messages where the assistant's answer begins." }),
-    return_token_strs: z.boolean().default(false),
-  })
-  .meta({ id: "TokenizeRequest" });
+const tokenizeSchema = z.strictObject({
+  model: model.optional(),
+  prompt: z.string().optional().meta({ description: "The text; either this or messages." }),
+  messages: chatRequest.schema.shape.messages.optional(),
+  add_special_tokens: z
+    .boolean()
+    .optional()
+    .meta({ description: "Default: true for a prompt, false for messages, whose template writes them itself." }),
+  add_generation_prompt: z
+    .boolean()
+    .default(true)
+    .meta({ description: "Ends messages where the assistant's answer begins." }),
+  return_token_strs: z.boolean().default(false),
+});
 
-const detokenizeSchema = z
-  .strictObject({ model: model.optional(), tokens: z.array(z.int().min(0)) })
-  .meta({ id: "DetokenizeRequest" });
+const detokenizeSchema = z.strictObject({ model: model.optional(), tokens: z.array(z.int().min(0)) });
 
 export const tokenizeRequest: RequestSpec<typeof tokenizeSchema> = {
   schema: tokenizeSchema,

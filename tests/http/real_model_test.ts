@@ -54,6 +54,37 @@ describe("a model imported from GGUF", () => {
         const seeded = { ...request, temperature: 1, seed: 7 };
         const [first, second] = await Promise.all([1, 2].map(() => client.chat.completions.create(seeded)));
         assertEquals(first?.choices[0]?.message.content, second?.choices[0]?.message.content);
+
+        const several = await client.chat.completions.create({ ...seeded, n: 3 });
+        assertEquals(several.choices[0]?.message.content, first?.choices[0]?.message.content);
+        const next = await client.chat.completions.create({ ...seeded, seed: 9 });
+        assertEquals(several.choices[2]?.message.content, next.choices[0]?.message.content);
+
+        const response = await client.responses.create({
+          model: "SmolLM2",
+          input: QUESTION,
+          temperature: 0,
+          max_output_tokens: 24,
+        });
+        assertEquals(response.output_text, text);
+
+        // The same conversation as token ids, through the route that knows no conversations.
+        const tokenized = await fetch(`${server.url}/tokenize`, {
+          method: "POST",
+          body: JSON.stringify({ messages: MESSAGES }),
+        });
+        const { tokens, count } = (await tokenized.json()) as { tokens: number[]; count: number };
+        assertEquals(count, usage.prompt_tokens);
+        const completion = await client.completions.create({
+          model: "SmolLM2",
+          prompt: tokens,
+          temperature: 0,
+          max_tokens: 24,
+        });
+        assertEquals(completion.choices[0]?.text, text);
+        const metrics = await (await fetch(`${server.url}/metrics`)).text();
+        const hits = /prefix_cache_hits_total\{[^}]*\} (\d+)/.exec(metrics)?.[1];
+        assert(Number(hits) > 0, "the prefix cache was of no use");
       } finally {
         await server.stop();
       }

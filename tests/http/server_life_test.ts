@@ -1,16 +1,21 @@
 /** The server process from start to end: without a model, while loading, with slow readers, on signals. */
+import { execFile, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createConnection } from "node:net";
 import process from "node:process";
+import { promisify } from "node:util";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { itWhen } from "../shared.ts";
 import { createFakeModel } from "./fake_model.ts";
 import { FAKE_ENGINE, RUNTIMES, runApiq, type ServerProcess, startServerProcess } from "./server_process.ts";
 import { until } from "./until.ts";
 
 const MEGABYTE = 1e6;
 const FLOOD_TOKENS = 100_000;
+
+const hasCurl = spawnSync("curl", ["--version"]).status === 0;
 
 interface EngineCounts {
   running: number;
@@ -57,15 +62,14 @@ for (const runtime of RUNTIMES) {
       assertEquals(await empty.stop(), 0);
     });
 
-    it("prints a curl example that works", async () => {
-      const example = /curl (\S+) -H 'content-type: application\/json' -d '(.*)'/.exec(server.output());
-      assert(example?.[1] && example[2], server.output());
-      const response = await fetch(example[1], {
-        method: "POST",
-        headers: { "content-type": "application/json" },
-        body: example[2],
-      });
-      assertEquals(response.status, 200);
+    itWhen(hasCurl, "curl is absent")("prints a curl example that works as it stands", async () => {
+      const example = /^ {2}(curl .+)$/m.exec(server.output())?.[1];
+      assert(example, server.output());
+      const { stdout } = await promisify(execFile)("sh", ["-c", example]);
+      assertEquals(JSON.parse(stdout).choices[0].message.role, "assistant");
+      const streamed = example.replace('{"model"', '{"stream":true,"model"').replace("curl", "curl --no-buffer");
+      const { stdout: events } = await promisify(execFile)("sh", ["-c", streamed]);
+      assert(events.startsWith("data: {") && events.endsWith("data: [DONE]\n\n"), events);
     });
 
     it("keeps the answers of a client that does not read within bounds, and drops them when it goes", async () => {

@@ -1,7 +1,7 @@
 /** Tools and structured outputs of the real server process, through the openai package, with a fake engine behind it. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
-import OpenAI from "openai";
+import OpenAI, { APIError } from "openai";
 import { zodResponseFormat } from "openai/helpers/zod";
 import { z } from "zod";
 import { createFakeModel } from "./fake_model.ts";
@@ -136,6 +136,16 @@ for (const runtime of RUNTIMES) {
       }
       const either = await grammarOf({ tools: [ADD], response_format: { type: "json_object" } });
       assertEquals([either.format.type, either.format.elements.length], ["or", 2]);
+    });
+
+    it("refuses with a status, not within a stream, what the engine finds wrong with a grammar", async () => {
+      const refused = request("refuse", { response_format: { type: "json_object" as const }, stream: true as const });
+      const error = await assertRejects(() => client.chat.completions.create(refused), APIError);
+      assertEquals(error.status, 400);
+      const { choices } = await client.chat.completions.create(
+        request("say {}", { response_format: { type: "json_object" as const } }),
+      );
+      assertEquals(choices[0]?.message.content, "{}");
     });
 
     it("gives structured outputs that the SDK parses", async () => {

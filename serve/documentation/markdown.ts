@@ -1,0 +1,47 @@
+/** docs/API.md: every route and every field, from the schemas that requests are checked with. */
+import { type Operation, operations } from "../operations.ts";
+import { fieldRows } from "./fields.ts";
+
+const INTRODUCTION = `# API
+
+Made from the schemas that requests are checked with: \`bun serve/documentation/write_markdown.ts\`; a test compares. The same is
+served at \`/docs\`, and for programs at \`/openapi.json\`.
+
+Every field that OpenAI defines is **honoured**, has **no effect** here (it is accepted because it asks for nothing that this
+server does otherwise; a value that would is refused), or is **refused** with status 400 and its name in \`error.param\`. A field
+that nobody defines is refused too. \`null\` means absent.
+
+Errors have OpenAI's shape, \`{"error": {"message", "type", "param", "code"}}\`:
+
+| status | code | when |
+| --- | --- | --- |
+| 400 | \`unsupported_parameter\`, \`unknown_parameter\`, \`context_length_exceeded\`, \`invalid_json\` or null | the request is at fault |
+| 404 | \`model_not_found\`, \`unknown_route\` | there is no such model or route |
+| 413 | \`request_too_large\` | the body is longer than \`--max-body\` |
+| 429 | \`rate_limit_exceeded\` | more answers wait than \`--max-queue\` allows; \`Retry-After\` says when to come back |
+| 500 | \`internal_error\` | a fault of the server; its log has more |
+| 503 | \`loading\`, \`engine_restarting\` | for now; \`Retry-After\` says when to come back |
+| 503 | \`no_model\`, \`engine_failed\`, \`shutting_down\` | until someone acts |
+
+A stream that fails midway ends with the error as an event. Silent streams carry a comment line every 15 seconds. Every answer
+has an \`x-request-id\`: the request's own, if it has one of at most 128 letters, digits and \`._:+/=@-\`, or a new one.
+`;
+
+export function apiMarkdown(): string {
+  return `${INTRODUCTION}\n${operations()
+    .map(([, operation]) => section(operation))
+    .join("\n")}`;
+}
+
+function section({ method, path, summary, answer, request }: Operation): string {
+  const table = request
+    ? `\n| field | | type | |\n| --- | --- | --- | --- |\n${fieldRows(request)
+        .map(({ name, status, type, about }) => `| \`${name}\` | ${status} | ${cell(type)} | ${cell(about)} |\n`)
+        .join("")}`
+    : "";
+  return `## ${method} ${path}\n\n${summary}\n\nAnswers with: ${answer}\n${table}`;
+}
+
+function cell(text: string): string {
+  return text.replaceAll("|", "\\|");
+}

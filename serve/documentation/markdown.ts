@@ -1,6 +1,22 @@
 /** docs/API.md: every route and every field, from the schemas that requests are checked with. */
 import { type Operation, operations } from "../operations.ts";
+import type { RequestSpec } from "../schemas/check.ts";
 import { fieldRows } from "./fields.ts";
+
+const ERRORS = [
+  ["status", "code", "when"],
+  [
+    "400",
+    "`unsupported_parameter`, `unknown_parameter`, `context_length_exceeded`, `invalid_json` or null",
+    "the request is at fault",
+  ],
+  ["404", "`model_not_found`, `unknown_route`", "there is no such model or route"],
+  ["413", "`request_too_large`", "the body is longer than `--max-body`"],
+  ["429", "`rate_limit_exceeded`", "more answers wait than `--max-queue` allows; `Retry-After` says when to come back"],
+  ["500", "`internal_error`", "a fault of the server; its log has more"],
+  ["503", "`loading`, `engine_restarting`", "for now; `Retry-After` says when to come back"],
+  ["503", "`no_model`, `engine_failed`, `shutting_down`", "until someone acts"],
+];
 
 const INTRODUCTION = `# API
 
@@ -13,16 +29,7 @@ that nobody defines is refused too. \`null\` means absent.
 
 Errors have OpenAI's shape, \`{"error": {"message", "type", "param", "code"}}\`:
 
-| status | code | when |
-| --- | --- | --- |
-| 400 | \`unsupported_parameter\`, \`unknown_parameter\`, \`context_length_exceeded\`, \`invalid_json\` or null | the request is at fault |
-| 404 | \`model_not_found\`, \`unknown_route\` | there is no such model or route |
-| 413 | \`request_too_large\` | the body is longer than \`--max-body\` |
-| 429 | \`rate_limit_exceeded\` | more answers wait than \`--max-queue\` allows; \`Retry-After\` says when to come back |
-| 500 | \`internal_error\` | a fault of the server; its log has more |
-| 503 | \`loading\`, \`engine_restarting\` | for now; \`Retry-After\` says when to come back |
-| 503 | \`no_model\`, \`engine_failed\`, \`shutting_down\` | until someone acts |
-
+${table(ERRORS)}
 A stream that fails midway ends with the error as an event. Silent streams carry a comment line every 15 seconds. Every answer
 has an \`x-request-id\`: the request's own, if it has one of at most 128 letters, digits and \`._:+/=@-\`, or a new one.
 `;
@@ -34,14 +41,19 @@ export function apiMarkdown(): string {
 }
 
 function section({ method, path, summary, answer, request }: Operation): string {
-  const table = request
-    ? `\n| field | | type | |\n| --- | --- | --- | --- |\n${fieldRows(request)
-        .map(({ name, status, type, about }) => `| \`${name}\` | ${status} | ${cell(type)} | ${cell(about)} |\n`)
-        .join("")}`
-    : "";
-  return `## ${method} ${path}\n\n${summary}\n\nAnswers with: ${answer}\n${table}`;
+  return `## ${method} ${path}\n\n${summary}\n\nAnswers with: ${answer}\n${request ? `\n${fields(request)}` : ""}`;
 }
 
-function cell(text: string): string {
-  return text.replaceAll("|", "\\|");
+function fields(request: RequestSpec): string {
+  const rows = fieldRows(request).map(({ name, status, type, about }) => [`\`${name}\``, status, type, about]);
+  return table([["field", "status", "type", "about"], ...rows]);
+}
+
+/** As Biome formats tables: columns aligned. The first row is the heading. */
+function table(rows: readonly (readonly string[])[]): string {
+  const cells = rows.map((row) => row.map((text) => text.replaceAll("|", "\\|")));
+  const widths = (cells[0] ?? []).map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
+  const line = (row: readonly string[]) => `| ${row.map((text, i) => text.padEnd(widths[i] ?? 0)).join(" | ")} |\n`;
+  const [heading = [], ...body] = cells;
+  return [heading, widths.map((width) => "-".repeat(width)), ...body].map(line).join("");
 }

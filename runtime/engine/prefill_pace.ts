@@ -1,8 +1,7 @@
 /**
  * How many prompt rows a step may take. Alone, prompts get steps of a fifth of a second, short enough for a cancellation or a new
  * request. Beside running streams a step may last at most twice as long as one that only decodes, so that a stream's tokens never
- * come at less than half their pace while a long prompt enters. Both limits are kept by watching the steps: the number of rows grows
- * while steps are short and shrinks when they are not.
+ * come at less than half their pace while a long prompt enters. What a row costs is learned from the steps themselves.
  */
 import { MAX_PREFILL_ROWS } from "./engine_shape.ts";
 import type { ScheduledRows } from "./scheduler.ts";
@@ -11,14 +10,16 @@ const ALONE_SECONDS = 0.2;
 const BESIDE_FACTOR = 2;
 /** Where both start: cheap on any machine that can run the model at all. */
 const FIRST_ROWS = 32;
-const GROW = 1.5;
-const SHRINK = 0.7;
+/** At most so many times the rows of the last step: a row's cost is known only near where it was measured. */
+const GROWTH = 2;
+/** Aim so far below the limit, because steps vary. */
+const MARGIN = 0.9;
 /** Weight of the newest decode step in the running mean. */
 const NEWEST = 0.1;
 
 export class PrefillPace {
   #aloneRows = FIRST_ROWS;
-  #besideRows = FIRST_ROWS / 2;
+  #besideRows = FIRST_ROWS / 8;
   /** Mean seconds of a step that only decodes, 0 before the first. */
   #decodeSeconds = 0;
 
@@ -36,14 +37,16 @@ export class PrefillPace {
     } else if (decoding === 0) {
       this.#aloneRows = adjust(this.#aloneRows, prompt, seconds, ALONE_SECONDS);
     } else if (this.#decodeSeconds > 0) {
-      this.#besideRows = adjust(this.#besideRows, prompt, seconds, BESIDE_FACTOR * this.#decodeSeconds);
+      const extra = Math.max(0, seconds - this.#decodeSeconds);
+      this.#besideRows = adjust(this.#besideRows, prompt, extra, (BESIDE_FACTOR - 1) * this.#decodeSeconds);
     }
   }
 }
 
-/** The next number of rows after a step with `used` of the allowed `rows` took `seconds` where `limit` was the aim. */
-function adjust(rows: number, used: number, seconds: number, limit: number): number {
-  if (seconds > limit) return Math.max(1, Math.min(rows, used) * SHRINK);
-  if (used < Math.floor(rows) || seconds > limit / GROW) return rows;
-  return Math.min(MAX_PREFILL_ROWS, rows * GROW);
+/** The next number of rows, after `used` of the allowed `rows` took `spent` seconds where `limit` was allowed. */
+function adjust(rows: number, used: number, spent: number, limit: number): number {
+  // The end of a prompt fills no step: it shows that so few rows are cheap enough, not that more would not be.
+  if (used < Math.floor(rows) && spent <= limit) return rows;
+  const affordable = spent === 0 ? Number.POSITIVE_INFINITY : (MARGIN * limit * used) / spent;
+  return Math.max(1, Math.min(affordable, used * GROWTH, MAX_PREFILL_ROWS));
 }

@@ -75,8 +75,7 @@ void Context::report_failure() {
   throw failure;
 }
 
-// Big buffers are mapped on huge pages: the packed weights are read from end to end at every token, and with 4 KiB pages the
-// address translation alone costs a third of the bandwidth.
+// Big buffers begin on a huge page, so that expect_large_write can use them whole.
 uint64_t Context::allocate(uint64_t bytes) {
   Buffer buffer;
   buffer.bytes = bytes;
@@ -87,7 +86,6 @@ uint64_t Context::allocate(uint64_t bytes) {
     if (buffer.mapping == MAP_FAILED) fail(APIQ_OUT_OF_MEMORY, "Cannot allocate %" PRIu64 " bytes: %s", bytes, std::strerror(errno));
     const uintptr_t start = reinterpret_cast<uintptr_t>(buffer.mapping);
     buffer.data = reinterpret_cast<std::byte*>((start + huge_page - 1) / huge_page * huge_page);
-    madvise(buffer.data, bytes, MADV_HUGEPAGE);
   } else {
     const uint64_t rounded = (std::max<uint64_t>(bytes, 1) + 63) / 64 * 64;
     buffer.data = static_cast<std::byte*>(std::aligned_alloc(64, rounded));
@@ -130,6 +128,17 @@ uint64_t Context::map_file(const std::string& path, uint64_t offset, uint64_t by
   close(file);
   mapped_ += buffer.bytes;
   return add_buffer(buffer);
+}
+
+void Context::expect_large_write(const apiq_ref& ref, uint64_t bytes) {
+  if (bytes < huge_page) return;
+  const uintptr_t data = reinterpret_cast<uintptr_t>(out<std::byte>(ref, bytes, "write"));
+  const uint64_t whole = buffer(ref.buffer).bytes;
+  // Huge pages that the range shares with its neighbours count too, as far as the buffer reaches.
+  const uintptr_t first = data - std::min<uint64_t>(ref.offset, data % huge_page);
+  const uintptr_t last = std::min((data + bytes + huge_page - 1) / huge_page * huge_page, data - ref.offset + whole);
+  const uintptr_t page = (first + page_size() - 1) / page_size() * page_size();
+  if (page < last) madvise(reinterpret_cast<void*>(page), last - page, MADV_HUGEPAGE);
 }
 
 void Context::release_memory(const Buffer& buffer) {

@@ -33,6 +33,10 @@ class Context final : public ContextBase {
   uint64_t map_file(const std::string& path, uint64_t offset, uint64_t bytes);
   uint64_t view(uint64_t parent, uint64_t offset, uint64_t bytes) { return add_view(parent, offset, bytes); }
   void free(uint64_t handle);
+  // Puts the memory that a large write is about to fill on huge pages. Weights are read from end to end at every token, and with 4 KiB pages
+  // the address translation alone costs a third of the bandwidth. What fills slowly, as the KV cache does, stays on small pages and
+  // takes only the memory it uses.
+  void expect_large_write(const apiq_ref& ref, uint64_t bytes);
   // Gives the whole pages inside a range of a mapped buffer back to the system; nothing happens to other buffers.
   void release_pages(const apiq_ref& ref, uint64_t bytes);
 

@@ -144,6 +144,7 @@ apiq_status apiq_buffer_upload(uint64_t context, uint64_t buffer, uint64_t offse
     std::byte* target = c.out<std::byte>({buffer, offset}, bytes, "upload");
     if (bytes == 0) return;
     require_target(source, "source");
+    c.expect_large_write({buffer, offset}, bytes);
     std::memcpy(target, source, bytes);
   });
 }

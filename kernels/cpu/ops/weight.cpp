@@ -71,6 +71,7 @@ extern "C" apiq_status apiq_weight_repack(uint64_t context, const apiq_weight_re
     APIQ_REQUIRE(args != nullptr, "arguments must not be null");
     const RepackPlan repack = plan(found, *args);
     cpu::Repack op(repack);
+    found.expect_large_write(args->weight.data, packed_bytes(repack.weight));
     found.run_now(op);
     if (!repack.release_source) return;
     found.release_pages(args->qweight, repack.qweight_bytes);

@@ -1,11 +1,13 @@
 /** From messages and tools to answers of text and calls: what chat completions and responses have in common. */
+
 import { renderTools, toolFormatOf } from "../runtime/grammar/tools/mod.ts";
+import { TOOL_TOKENS } from "../runtime/grammar/vocabulary.ts";
 import type { ChatMessage } from "../runtime/tokenizer/mod.ts";
 import { type Generation, type SamplingRequest, samplingOf, startGeneration } from "./generation.ts";
 import { answerBudget, encodeText, renderMessages } from "./prompt.ts";
 import { findAdapter } from "./served_model.ts";
 import { requireServed, type Service } from "./service.ts";
-import { answerGrammar, type ChatDelta, readAnswers, TOOL_TOKENS, type ToolRequest } from "./tool_calls.ts";
+import { answerGrammar, type ChatDelta, readAnswers, type ToolRequest } from "./tool_calls.ts";
 
 export interface ConversationRequest extends ToolRequest {
   /** Begins the id, as in "chatcmpl-". */

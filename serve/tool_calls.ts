@@ -15,14 +15,6 @@ import { invalidRequest } from "./errors.ts";
 import type { ChoiceDelta } from "./generation.ts";
 import type { TextFormat } from "./schemas/tools.ts";
 
-/** Special tokens that are part of a call in one of the formats; others are never text. */
-export const TOOL_TOKENS: ReadonlySet<string> = new Set([
-  "[TOOL_CALLS]",
-  "<|python_tag|>",
-  "<tool_call>",
-  "</tool_call>",
-]);
-
 export interface ToolRequest {
   readonly tools: readonly ToolDefinition[];
   readonly toolChoice: ToolChoice;

@@ -6,8 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "../common/context_base.h"
-#include "../common/entry.h"
+#include "../common/contexts.h"
 #include "device_api.h"
 #include "device_faults.h"
 
@@ -40,6 +39,8 @@ class Context final : public ContextBase {
   void free(uint64_t handle);
   void upload(const apiq_ref& target, const void* source, uint64_t bytes);
   void download(void* target, const apiq_ref& source, uint64_t bytes);
+  // A mapped file was copied to the device: there are no pages to give back, the range is only checked.
+  void release_pages(const apiq_ref& ref, uint64_t bytes) { in<std::byte>(ref, bytes, "release_pages"); }
 
   void begin_graph();
   uint64_t end_graph();
@@ -73,19 +74,10 @@ class Context final : public ContextBase {
   uint64_t mapped_ = 0;
 };
 
-// The context of a handle; fails with INVALID_HANDLE.
-Context& find_context(uint64_t handle);
-
 // Runs `body(context)` as the body of an exported function.
 template <class Body>
 apiq_status enter(uint64_t handle, Body&& body) noexcept {
-  Context* context = nullptr;
-  const apiq_status found = guarded(thread_error(), [&] { context = &find_context(handle); });
-  if (found != APIQ_OK) return found;
-  return guarded(context->last_error, [&] {
-    context->make_current();
-    body(*context);
-  });
+  return enter_context<Context>(handle, std::forward<Body>(body));
 }
 
 // The body of every exported op: checks the arguments through the op's plan, then launches or records its kernels.

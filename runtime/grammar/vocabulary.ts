@@ -15,7 +15,13 @@ export interface GrammarVocabulary {
 }
 
 /** Special tokens that belong to the text of a tool call; all others are chosen by no grammar. */
-const TOOL_TOKENS = new Set(["[TOOL_CALLS]", "[ARGS]", "<|python_tag|>", "<tool_call>", "</tool_call>"]);
+export const TOOL_TOKENS: ReadonlySet<string> = new Set([
+  "[TOOL_CALLS]",
+  "[ARGS]",
+  "<|python_tag|>",
+  "<tool_call>",
+  "</tool_call>",
+]);
 
 /**
  * Reads the tokenizer of a model folder.

@@ -68,7 +68,7 @@ void Context::run_now(Op& op, uint32_t threads) {
   if (failure_.status == APIQ_OK) failure_ = std::move(failure);
 }
 
-void Context::report_failure() {
+void Context::synchronize() {
   if (failure_.status == APIQ_OK) return;
   Failure failure = std::move(failure_);
   failure_ = {APIQ_OK, {}};
@@ -154,6 +154,22 @@ void Context::free(uint64_t handle) {
   const Buffer removed = remove_buffer(handle);
   release_memory(removed);
   if (removed.parent == 0) (removed.mapped ? mapped_ : allocated_) -= removed.bytes;
+}
+
+void Context::upload(const apiq_ref& target, const void* source, uint64_t bytes) {
+  std::byte* const address = out<std::byte>(target, bytes, "upload");
+  if (bytes == 0) return;
+  APIQ_REQUIRE(source != nullptr, "source must not be null");
+  expect_large_write(target, bytes);
+  std::memcpy(address, source, bytes);
+}
+
+void Context::download(void* target, const apiq_ref& source, uint64_t bytes) {
+  const std::byte* const address = in<std::byte>(source, bytes, "download");
+  synchronize();
+  if (bytes == 0) return;
+  APIQ_REQUIRE(target != nullptr, "target must not be null");
+  std::memcpy(target, address, bytes);
 }
 
 void Context::release_pages(const apiq_ref& ref, uint64_t bytes) {

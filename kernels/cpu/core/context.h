@@ -6,8 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "../../common/context_base.h"
-#include "../../common/entry.h"
+#include "../../common/contexts.h"
 #include "isa.h"
 #include "op.h"
 #include "thread_pool.h"
@@ -26,13 +25,16 @@ class Context final : public ContextBase {
   void submit(std::unique_ptr<Op> op);
   // Runs the op now even while a graph is being recorded: for repacking and measuring.
   void run_now(Op& op, uint32_t threads = UINT32_MAX);
-  // Throws the first asynchronous failure since the last call, if there was one.
-  void report_failure();
+  // Ops have run when submit returns: this throws their first asynchronous failure since the last call, if there was one.
+  void synchronize();
+  void make_current() {}
 
   uint64_t allocate(uint64_t bytes);
   uint64_t map_file(const std::string& path, uint64_t offset, uint64_t bytes);
   uint64_t view(uint64_t parent, uint64_t offset, uint64_t bytes) { return add_view(parent, offset, bytes); }
   void free(uint64_t handle);
+  void upload(const apiq_ref& target, const void* source, uint64_t bytes);
+  void download(void* target, const apiq_ref& source, uint64_t bytes);
   // Puts the memory that a large write is about to fill on huge pages. Weights are read from end to end at every token, and with 4 KiB pages
   // the address translation alone costs a third of the bandwidth. What fills slowly, as the KV cache does, stays on small pages and
   // takes only the memory it uses.
@@ -70,16 +72,10 @@ class Context final : public ContextBase {
   uint64_t mapped_ = 0;
 };
 
-// The context of a handle; fails with INVALID_HANDLE.
-Context& find_context(uint64_t handle);
-
 // Runs `body(context)` as the body of an exported function.
 template <class Body>
 apiq_status enter(uint64_t handle, Body&& body) noexcept {
-  Context* context = nullptr;
-  const apiq_status found = guarded(thread_error(), [&] { context = &find_context(handle); });
-  if (found != APIQ_OK) return found;
-  return guarded(context->last_error, [&] { body(*context); });
+  return enter_context<Context>(handle, std::forward<Body>(body));
 }
 
 // The body of every exported op: checks the arguments through the op's plan, then runs or records it.

@@ -20,7 +20,7 @@ export interface ClientTask {
 export interface ClientReport {
   /** From request to first token with nothing in the prefix cache and all clients starting at once, sorted. */
   firstTokenMs: number[];
-  /** From the moment all clients have a token until the first one has all of its tokens. */
+  /** From the moment all clients have their third token until the first one has all of its tokens. */
   window: { seconds: number; tokens: number };
   /** Between a client's tokens in the window, over all clients, sorted. */
   interTokenMs: number[];
@@ -89,6 +89,9 @@ function promptOf(client: number, { promptTokens, vocabSize }: ClientTask): numb
   return Array.from({ length: promptTokens }, (_, i) => first + ((i * 7919 + client * 104729) % (vocabSize - first)));
 }
 
+/** Events of every client before the window: a batch's first steps record its graph, and apiq bench skips them as well. */
+const WARM_UP_EVENTS = 3;
+
 const task = JSON.parse(process.argv[2]) as ClientTask;
 const enginePids = childrenOf(task.serverPid);
 
@@ -109,20 +112,20 @@ const first = await Promise.all(prompts.map((prompt) => stream(task, prompt, 1, 
 
 let begin: ReturnType<typeof snapshot> | undefined;
 let end: ReturnType<typeof snapshot> | undefined;
-let started = 0;
+let warm = 0;
 const answers = await Promise.all(
   prompts.map((prompt) => {
-    let seen = false;
+    let events = 0;
     return stream(task, prompt, task.tokens, (last) => {
-      if (!seen) started++;
-      seen = true;
-      if (started === task.clients) begin ??= snapshot();
+      events++;
+      if (events === WARM_UP_EVENTS) warm++;
+      if (warm === task.clients) begin ??= snapshot();
       if (last) end ??= snapshot();
     });
   }),
 );
 if (!begin || !end || begin.at >= end.at) {
-  throw new Error("Cannot measure: a client had ended before all had begun, expected answers of more tokens");
+  throw new Error("Cannot measure: a client had ended before all were warm, expected answers of more tokens");
 }
 
 const [from, to] = [begin, end];

@@ -33,13 +33,20 @@ export interface ChoiceDelta extends TextDelta {
   readonly index: number;
 }
 
+/** What the prompts took; complete when the deltas are. */
+export interface PromptUsage {
+  readonly tokens: number;
+  /** Of those, the ones that the prefix cache held. A prompt with several choices counts once. */
+  readonly cachedTokens: number;
+}
+
 /** Answers in the making. `deltas` has to be iterated: what the engine holds for them is freed with its end. */
 export interface Generation {
   readonly id: string;
   /** Unix time in seconds. */
   readonly created: number;
   readonly model: string;
-  readonly promptTokens: number;
+  readonly prompt: PromptUsage;
   /** How many choices there will be, over all prompts. */
   readonly choices: number;
   /** Ends early, with choices unfinished, only when the request's signal is aborted. */
@@ -96,9 +103,13 @@ export async function startGeneration(
       throw error;
     }
   }
+  const prompt = { tokens: plan.prompts.reduce((sum, { length }) => sum + length, 0), cachedTokens: 0 };
   async function* deltas(): AsyncGenerator<ChoiceDelta, void, void> {
     try {
-      for await (const [index, delta] of interleave(sources, plan.choices)) yield { ...delta, index };
+      for await (const [index, delta] of interleave(sources, plan.choices)) {
+        if (index % plan.choices === 0) prompt.cachedTokens += delta.cachedTokens ?? 0;
+        yield { ...delta, index };
+      }
     } finally {
       ended.abort();
       leave();
@@ -108,7 +119,7 @@ export async function startGeneration(
     id,
     created: Math.floor(Date.now() / 1000),
     model: plan.model,
-    promptTokens: plan.prompts.reduce((sum, { length }) => sum + length, 0),
+    prompt,
     choices: sources.length,
     deltas: deltas(),
   };

@@ -11,6 +11,8 @@ export interface TextDelta {
   tokens: number;
   /** Of the tokens that are part of the text; present if the request asked for log-probabilities. */
   logprobs?: readonly TokenLogprob[];
+  /** With the first delta: prompt tokens that did not have to be computed. */
+  cachedTokens?: number;
   finish?: "stop" | "length";
 }
 
@@ -43,7 +45,8 @@ export async function* generateText(
       if (stopped) break;
     }
     const logprobs = output.logprobs?.slice(0, used).filter(({ token }) => !request.stopTokens.includes(token));
-    const delta: TextDelta = { text, tokens: used, ...(logprobs && { logprobs }) };
+    const cached = output.sharedTokens !== undefined && { cachedTokens: output.sharedTokens };
+    const delta: TextDelta = { text, tokens: used, ...(logprobs && { logprobs }), ...cached };
     if (stopped) {
       yield { ...delta, finish: "stop" };
       return;

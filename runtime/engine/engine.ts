@@ -87,9 +87,16 @@ export class Engine implements EngineCore {
     const error = this.#grammars.failure(sequence);
     if (error !== undefined) return this.#fail(sequence, error);
     this.#generatedTokens++;
+    const first = sequence.generated === 0;
     const finish = sequence.append(token);
     if (finish) this.#finish(sequence);
-    return { id: sequence.request.id, tokens: [token], logprobs: logprob && [logprob], finish };
+    return {
+      id: sequence.request.id,
+      tokens: [token],
+      ...(logprob && { logprobs: [logprob] }),
+      ...(first && { sharedTokens: sequence.sharedTokens }),
+      ...(finish && { finish }),
+    };
   }
 
   #fail(sequence: Sequence, error: string): EngineOutput {

@@ -62,6 +62,8 @@ export interface EngineOutput {
   id: string;
   tokens: readonly number[];
   logprobs?: readonly TokenLogprob[];
+  /** With the first token: prompt tokens that the prefix cache held. */
+  sharedTokens?: number;
   finish?: FinishReason;
   /** With finish "error": what a user may read. */
   error?: string;

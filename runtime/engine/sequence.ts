@@ -20,6 +20,8 @@ export class Sequence implements BlockList {
   seat = -1;
   /** How often it was admitted: more than once after a preemption, each time with other blocks. */
   admissions = 0;
+  /** Prompt tokens that the cache held when it was first admitted. */
+  sharedTokens = 0;
 
   constructor(request: EngineRequest, adapterSlot: number) {
     this.request = request;

@@ -1,17 +1,20 @@
 /** What is common to the objects of all routes that generate. */
 import type { TokenLogprob } from "../../runtime/engine/protocol.ts";
+import type { PromptUsage } from "../generation.ts";
 
 export interface Usage {
   readonly prompt_tokens: number;
   readonly completion_tokens: number;
   readonly total_tokens: number;
+  readonly prompt_tokens_details: { readonly cached_tokens: number };
 }
 
-export function usageObject(promptTokens: number, completionTokens: number): Usage {
+export function usageObject(prompt: PromptUsage, completionTokens: number): Usage {
   return {
-    prompt_tokens: promptTokens,
+    prompt_tokens: prompt.tokens,
     completion_tokens: completionTokens,
-    total_tokens: promptTokens + completionTokens,
+    total_tokens: prompt.tokens + completionTokens,
+    prompt_tokens_details: { cached_tokens: prompt.cachedTokens },
   };
 }
 

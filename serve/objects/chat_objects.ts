@@ -22,7 +22,7 @@ export async function chatObject(generation: ChatGeneration, tokenizer: Tokenize
       logprobs: logprobsObject(logprobs, tokenizer),
       finish_reason: finish,
     })),
-    usage: usageObject(generation.promptTokens, whole.tokens),
+    usage: usageObject(generation.prompt, whole.tokens),
   };
 }
 
@@ -67,7 +67,7 @@ export async function* chatEvents(
     unfinished--;
   }
   if (unfinished > 0) return;
-  if (includeUsage) yield chunk([], usageObject(generation.promptTokens, tokens));
+  if (includeUsage) yield chunk([], usageObject(generation.prompt, tokens));
   yield "[DONE]";
 }
 

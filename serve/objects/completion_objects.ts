@@ -22,7 +22,7 @@ export async function completionObject(
     logprobs: completionLogprobs(logprobs, tokenizer, 0),
     finish_reason: finish,
   }));
-  return { ...head(generation), choices, usage: usageObject(generation.promptTokens, whole.tokens) };
+  return { ...head(generation), choices, usage: usageObject(generation.prompt, whole.tokens) };
 }
 
 /**
@@ -53,7 +53,7 @@ export async function* completionEvents(
     yield chunk(choice(index, text, completionLogprobs(logprobs, tokenizer, offset), finish ?? null));
   }
   if (unfinished > 0) return;
-  if (includeUsage) yield chunk([], usageObject(generation.promptTokens, tokens));
+  if (includeUsage) yield chunk([], usageObject(generation.prompt, tokens));
   yield "[DONE]";
 }
 

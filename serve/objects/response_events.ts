@@ -91,7 +91,7 @@ export class ResponseWriter {
       // An answer of nothing is a message without text.
       if (!this.#open && this.#output.length === 0) yield* this.#openMessage();
       yield* this.#close(status);
-      const counts = { prompt: generation.promptTokens, generated };
+      const counts = { prompt: generation.prompt, generated };
       const response = this.#object({ status, output: this.#output, tokens: counts });
       yield { type: `response.${status}`, response };
     }

@@ -1,6 +1,8 @@
 /** OpenAI's `response` object and its items. */
+
 import type { TokenLogprob } from "../../runtime/engine/protocol.ts";
 import type { Tokenizer } from "../../runtime/tokenizer/mod.ts";
+import type { PromptUsage } from "../generation.ts";
 import type { ResponseRequest } from "../schemas/responses.ts";
 import type { ChatFinish } from "../tool_calls.ts";
 import { logprobEntries } from "./logprobs.ts";
@@ -38,7 +40,7 @@ export interface ResponseState {
   readonly status: "in_progress" | "completed" | "incomplete" | "failed";
   readonly output: readonly OutputItem[];
   /** Undefined until the response is over. */
-  readonly tokens?: { readonly prompt: number; readonly generated: number };
+  readonly tokens?: { readonly prompt: PromptUsage; readonly generated: number };
   readonly error?: { readonly code: string; readonly message: string };
 }
 
@@ -98,13 +100,13 @@ function toolChoiceObject({ tool_choice }: ResponseRequest): string | object {
   return typeof tool_choice === "string" ? tool_choice : { type: "function", name: tool_choice.name };
 }
 
-function usageObject(promptTokens: number, generatedTokens: number): object {
+function usageObject(prompt: PromptUsage, generatedTokens: number): object {
   return {
-    input_tokens: promptTokens,
-    input_tokens_details: { cached_tokens: 0 },
+    input_tokens: prompt.tokens,
+    input_tokens_details: { cached_tokens: prompt.cachedTokens },
     output_tokens: generatedTokens,
     output_tokens_details: { reasoning_tokens: 0 },
-    total_tokens: promptTokens + generatedTokens,
+    total_tokens: prompt.tokens + generatedTokens,
   };
 }
 

@@ -25,6 +25,8 @@ export interface SpeedReport {
   bytesPerStep: number;
   decode: {
     medianMs: number;
+    /** Over all timed steps, slow ones included: what a stream of tokens comes to. */
+    meanMs: number;
     bestMs: number;
     /** By the median step, all sequences together. */
     tokensPerSecond: number;
@@ -125,6 +127,7 @@ export async function measureSpeed(
     bytesPerStep,
     decode: {
       medianMs,
+      meanMs: steps.reduce((sum, ms) => sum + ms, 0) / steps.length,
       bestMs: steps[0],
       tokensPerSecond: (1000 * sequences.length) / medianMs,
       fractionOfBandwidth: bytesPerStep / (medianMs / 1000) / bandwidth,

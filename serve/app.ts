@@ -1,7 +1,7 @@
 /** The routes, and what is common to all of them. What they do is in the files they call. */
 import { type Context, Hono } from "hono";
 import { limitBody } from "./body.ts";
-import { ApiError, toApiError } from "./errors.ts";
+import { ApiError, invalidApiKey, toApiError } from "./errors.ts";
 import { type OperationId, operations } from "./operations.ts";
 import { requestId } from "./request_id.ts";
 import { postChatCompletions } from "./routes/chat.ts";
@@ -13,6 +13,9 @@ import { postResponses } from "./routes/responses.ts";
 import { getHealth, getMetrics, getReady } from "./routes/status.ts";
 import { postDetokenize, postTokenize } from "./routes/tokenize.ts";
 import type { Service } from "./service.ts";
+
+/** What says nothing of anyone's requests: probes and documents need no key. */
+const OPEN: ReadonlySet<OperationId> = new Set(["getHealth", "getReady", "getMetrics", "getOpenApi", "getDocs"]);
 
 type Handler = (c: Context, service: Service) => Response | Promise<Response>;
 
@@ -54,13 +57,20 @@ export function createApp(service: Service): Hono {
     const handler = HANDLERS[id];
     // A model's name may hold slashes.
     const pattern = path.replace("{id}", ":id{.+}");
+    const checkKey = (c: Context): void => {
+      if (!OPEN.has(id) && service.apiKeys?.accepts(c.req.header("authorization")) === false) throw invalidApiKey();
+    };
     if (method === "GET") {
-      app.get(pattern, (c) => handler(c, service));
+      app.get(pattern, (c) => {
+        checkKey(c);
+        return handler(c, service);
+      });
       continue;
     }
     app.post(
       pattern,
-      async (_c, next) => {
+      async (c, next) => {
+        checkKey(c);
         if (generates) checkQueue(service);
         await next();
       },

@@ -6,6 +6,7 @@ import { formatDuration } from "../runtime/cli/format.ts";
 import type { Output } from "../runtime/cli/output.ts";
 import type { EngineState } from "../runtime/engine/client.ts";
 import type { EngineModelInfo } from "../runtime/engine/protocol.ts";
+import { ApiKeys } from "./api_keys.ts";
 import { noModel } from "./errors.ts";
 import { type Server, startServer } from "./server.ts";
 
@@ -25,6 +26,11 @@ export function serveCommand(version: string) {
       // A million tokens of text; a longer conversation fits no model here.
       maxBody: { type: "bytes", summary: "largest request body", default: "4M", min: 1024 },
       maxQueue: { type: "integer", summary: "answers that may wait; more are refused with 429", default: 256, min: 0 },
+      apiKeyFile: {
+        type: "string",
+        summary: "file with the keys that clients must send, one a line",
+        placeholder: "FILE",
+      },
       ...ENGINE_FLAGS,
     },
     examples: [
@@ -40,6 +46,7 @@ export function serveCommand(version: string) {
         version,
         maxBodyBytes: flags.maxBody,
         maxQueue: flags.maxQueue,
+        apiKeys: flags.apiKeyFile === undefined ? undefined : ApiKeys.read(flags.apiKeyFile),
         model: flags.model === undefined ? undefined : modelOptions(flags.model, flags.servedModelName, flags),
         onEngineState: reportState(out),
         log: (text) => out.error(text),

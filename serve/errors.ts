@@ -1,7 +1,7 @@
 /** Errors as OpenAI's clients expect them: a status and `{ error: { message, type, param, code } }`. */
 import { EngineRequestError, type EngineState, EngineUnavailableError } from "../runtime/engine/client.ts";
 
-export type ErrorStatus = 400 | 404 | 405 | 413 | 429 | 500 | 503;
+export type ErrorStatus = 400 | 401 | 404 | 405 | 413 | 429 | 500 | 503;
 
 /** Seconds after which a client may try again what is refused only for now. */
 const RETRY_AFTER = "2";
@@ -41,6 +41,12 @@ export class ApiError extends Error {
 
 export function invalidRequest(message: string, param: string | null = null, code: string | null = null): ApiError {
   return new ApiError(400, code, message, param);
+}
+
+/** A request without one of the keys of --api-key-file. */
+export function invalidApiKey(): ApiError {
+  const message = "Incorrect API key: expected the header authorization: Bearer KEY with one of this server's keys";
+  return new ApiError(401, "invalid_api_key", message);
 }
 
 /** A field that OpenAI defines, or a value of it, that this server does not honour. */

@@ -3,6 +3,7 @@ import { readSamplingDefaults } from "../runtime/chat/sampling.ts";
 import { EngineClient, type EngineClientOptions, type EngineState } from "../runtime/engine/client.ts";
 import { openTokenizer } from "../runtime/tokenizer/mod.ts";
 import { Admission } from "./admission.ts";
+import type { ApiKeys } from "./api_keys.ts";
 import { createApp } from "./app.ts";
 import { type Listener, listen } from "./listen.ts";
 import { RequestMetrics } from "./metrics/request_metrics.ts";
@@ -18,6 +19,8 @@ export interface ServerOptions {
   readonly maxBodyBytes: number;
   /** How many answers may wait for the engine before requests are turned away. */
   readonly maxQueue: number;
+  /** Undefined: everyone may ask. */
+  readonly apiKeys: ApiKeys | undefined;
   /** Undefined: serve without a model. */
   readonly model: { readonly name: string; readonly dir: string; readonly engine: EngineClientOptions } | undefined;
   onEngineState(state: EngineState): void;
@@ -42,6 +45,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     version: options.version,
     maxBodyBytes: options.maxBodyBytes,
     admission: new Admission(options.maxQueue),
+    apiKeys: options.apiKeys,
     metrics: new RequestMetrics(),
     log: options.log,
   });

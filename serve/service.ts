@@ -1,5 +1,6 @@
 /** What the routes work with. */
 import type { Admission } from "./admission.ts";
+import type { ApiKeys } from "./api_keys.ts";
 import { noModel } from "./errors.ts";
 import type { RequestMetrics } from "./metrics/request_metrics.ts";
 import type { ServedModel } from "./served_model.ts";
@@ -11,6 +12,8 @@ export interface Service {
   /** Largest request body in bytes. */
   readonly maxBodyBytes: number;
   readonly admission: Admission;
+  /** Undefined: everyone may ask. */
+  readonly apiKeys: ApiKeys | undefined;
   readonly metrics: RequestMetrics;
   /** Where errors that are not a client's are reported. */
   log(text: string): void;

@@ -1,5 +1,8 @@
 /** What the real server process tells about itself: /ready, /metrics, request ids, a full queue. */
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import OpenAI from "openai";
 import { createFakeModel } from "./fake_model.ts";
@@ -27,6 +30,34 @@ for (const runtime of RUNTIMES) {
         ...init,
       });
     const metrics = async () => await (await fetch(`${server.url}/metrics`)).text();
+
+    it("asks for a key where it was given keys, except by those who only look after it", async () => {
+      const folder = mkdtempSync(join(tmpdir(), "apiq-keys-"));
+      const key = "a-key-of-some-length";
+      writeFileSync(join(folder, "keys"), `${key}\n`);
+      const args = ["--model", model.dir, "--engine", FAKE_ENGINE, "--served-model-name", "fake"];
+      const locked = await startServerProcess(runtime, [...args, "--api-key-file", join(folder, "keys")]);
+      try {
+        const ask = (apiKey: string) =>
+          new OpenAI({ baseURL: `${locked.url}/v1`, apiKey, maxRetries: 0 }).chat.completions.create({
+            model: "fake",
+            messages: [{ role: "user", content: "say hi" }],
+          });
+        const error = (await assertRejects(() => ask("a-key-of-other-length"), OpenAI.AuthenticationError)) as {
+          status?: number;
+          code?: string;
+        };
+        assertEquals([error.status, error.code], [401, "invalid_api_key"]);
+        assertEquals((await ask(key)).choices.length, 1);
+        const statuses = ["/v1/models", "/health", "/ready", "/metrics"].map(
+          async (path) => (await fetch(`${locked.url}${path}`)).status,
+        );
+        assertEquals(await Promise.all(statuses), [401, 200, 200, 200]);
+      } finally {
+        await locked.stop();
+        rmSync(folder, { recursive: true });
+      }
+    });
 
     it("is ready only with a model that answers", async () => {
       const ready = await fetch(`${server.url}/ready`);

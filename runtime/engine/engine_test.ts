@@ -1,9 +1,13 @@
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { createTinyModel, TINY_VOCAB, type TinyModel } from "../../tests/fixtures/tiny_model.ts";
+import { KV_BLOCK_SIZE } from "../ops/inference.ts";
+import { BlockManager } from "./block_manager.ts";
 import { Engine } from "./engine.ts";
 import { loadModel } from "./loaded_model.ts";
 import { type EngineOptions, type EngineOutput, type EngineRequest, GREEDY } from "./protocol.ts";
+import { Scheduler } from "./scheduler.ts";
+import { Sequence } from "./sequence.ts";
 
 let tiny: TinyModel;
 
@@ -12,20 +16,22 @@ beforeAll(async () => {
 });
 afterAll(() => tiny[Symbol.dispose]());
 
-function open(options: Partial<EngineOptions> = {}): Engine {
-  return new Engine(
-    loadModel({
-      model: tiny.dir,
-      device: "cpu",
-      threads: 2,
-      contextLength: 256,
-      maxSequences: 4,
-      kvMemory: undefined,
-      activations: "int8",
-      adapters: {},
-      ...options,
-    }),
-  );
+function options(changes: Partial<EngineOptions> = {}): EngineOptions {
+  return {
+    model: tiny.dir,
+    device: "cpu",
+    threads: 2,
+    contextLength: 256,
+    maxSequences: 4,
+    kvMemory: undefined,
+    activations: "int8",
+    adapters: {},
+    ...changes,
+  };
+}
+
+function open(changes: Partial<EngineOptions> = {}): Engine {
+  return new Engine(loadModel(options(changes)));
 }
 
 /** A request whose prompt depends on its number; odd ones sample, even ones are greedy. */
@@ -56,10 +62,10 @@ function run(engine: Engine, requests: readonly EngineRequest[], arrive: (index:
 const REQUESTS = [0, 1, 2, 3, 4, 5, 6, 7].map((n) => request(n));
 
 /** Each request in an engine of its own. */
-function alone(options: Partial<EngineOptions> = {}): Map<string, number[]> {
+function alone(): Map<string, number[]> {
   const all = new Map<string, number[]>();
   for (const one of REQUESTS) {
-    using engine = open(options);
+    using engine = open();
     all.set(one.id, run(engine, [one]).tokens.get(one.id) as number[]);
   }
   return all;
@@ -85,8 +91,8 @@ describe("Engine", () => {
   });
 
   it("computes one block of a prompt it has seen, and draws the same tokens", () => {
-    using engine = open();
-    const long = (id: string) => request(0, { id, prompt: Array.from({ length: 200 }, (_, i) => (i * 7) % 320) });
+    using engine = open({ contextLength: 1200 });
+    const long = (id: string) => request(0, { id, prompt: Array.from({ length: 1000 }, (_, i) => (i * 7) % 320) });
     const first = run(engine, [long("a")]).tokens.get("a");
     const before = engine.stats();
     engine.add(long("b"));
@@ -96,9 +102,31 @@ describe("Engine", () => {
       outputs.flatMap(({ tokens }) => tokens),
       first,
     );
-    assertEquals(outputs.map(({ sharedTokens }) => sharedTokens).slice(0, 2), [192, undefined]);
-    assertEquals(engine.stats().promptTokens - before.promptTokens, 200 - 192);
-    assertEquals(engine.stats().sharedTokens - before.sharedTokens, 192);
+    assertEquals(outputs.map(({ sharedTokens }) => sharedTokens).slice(0, 2), [992, undefined]);
+    assertEquals(engine.stats().promptTokens - before.promptTokens, 1000 - 992);
+    assertEquals(engine.stats().sharedTokens - before.sharedTokens, 992);
+  });
+
+  it("gives the same tokens whatever the size of the prompt's chunks", () => {
+    const expected = alone();
+    for (const rows of [1, 7, 50, 256]) {
+      using loaded = loadModel(options());
+      const scheduler = new Scheduler(
+        new BlockManager(loaded.shape.kvBlocks, KV_BLOCK_SIZE),
+        loaded.shape.maxSequences,
+      );
+      const sequences = REQUESTS.map((one) => new Sequence(one, -1));
+      for (const sequence of sequences) scheduler.add(sequence);
+      while (scheduler.running + scheduler.waiting > 0) {
+        const scheduled = scheduler.schedule(rows);
+        const drawn = loaded.runner.run(scheduled);
+        scheduler.computed(scheduled);
+        for (const { sequence, token } of drawn) if (sequence.append(token)) scheduler.remove(sequence);
+      }
+      for (const { request, tokens, promptTokens } of sequences) {
+        assertEquals(tokens.slice(promptTokens), expected.get(request.id), `${rows} rows a step`);
+      }
+    }
   });
 
   it("gives the same tokens on one thread", () => {

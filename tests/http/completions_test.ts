@@ -1,9 +1,11 @@
 /** POST /v1/completions, several choices, /tokenize and /detokenize of the real server process, with a fake engine behind it. */
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
-import OpenAI, { APIError } from "openai";
-import { createFakeModel, MESSAGE_END, MESSAGE_START } from "./fake_model.ts";
-import { FAKE_ENGINE, RUNTIMES, type ServerProcess, startServerProcess } from "./server_process.ts";
+import { describe, it } from "@std/testing/bdd";
+import type OpenAI from "openai";
+import { APIError } from "openai";
+import { MESSAGE_END, MESSAGE_START } from "./fake_model.ts";
+import { useFakeServer } from "./fake_server.ts";
+import { RUNTIMES } from "./server_process.ts";
 import { until } from "./until.ts";
 
 /** What a request took when nothing of its prompt was in the cache. */
@@ -16,22 +18,10 @@ const usage = (prompt: number, completion: number) => ({
 
 for (const runtime of RUNTIMES) {
   describe(`completions under ${runtime}`, () => {
-    let server: ServerProcess;
-    let client: OpenAI;
-    const model = createFakeModel();
-
-    beforeAll(async () => {
-      const args = ["--model", model.dir, "--engine", FAKE_ENGINE, "--served-model-name", "fake", "--context", "3000"];
-      server = await startServerProcess(runtime, args);
-      client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 });
-    });
-    afterAll(async () => {
-      await server?.stop();
-      model.remove();
-    });
+    const server = useFakeServer(runtime, ["--context", "3000"]);
 
     const complete = (prompt: OpenAI.CompletionCreateParams["prompt"], more: object = {}) =>
-      client.completions.create({ model: "fake", prompt, max_tokens: 100, ...more });
+      server.client.completions.create({ model: "fake", prompt, max_tokens: 100, ...more });
     const post = async (path: string, body: object) => {
       const response = await fetch(`${server.url}${path}`, { method: "POST", body: JSON.stringify(body) });
       return { status: response.status, body: await response.json() };
@@ -56,7 +46,7 @@ for (const runtime of RUNTIMES) {
     });
 
     it("has OpenAI's default of 16 tokens, and answers as long as asked with ignore_eos", async () => {
-      const { choices } = await client.completions.create({ model: "fake", prompt: "forever" });
+      const { choices } = await server.client.completions.create({ model: "fake", prompt: "forever" });
       assertEquals([choices[0]?.text, choices[0]?.finish_reason], ["x".repeat(16), "length"]);
       const longer = await complete("say ab", { ignore_eos: true, max_tokens: 5 });
       assertEquals([longer.usage?.completion_tokens, longer.choices[0]?.finish_reason], [5, "length"]);
@@ -74,14 +64,14 @@ for (const runtime of RUNTIMES) {
       );
       assertEquals(none.usage?.completion_tokens, 0);
       const chunks = await Array.fromAsync(
-        await client.completions.create({ model: "fake", prompt: "say hi", echo: true, stream: true }),
+        await server.client.completions.create({ model: "fake", prompt: "say hi", echo: true, stream: true }),
       );
       assertEquals(chunks.map(({ choices }) => choices[0]?.text).join("|"), "say hi|h|i|");
     });
 
     it("streams several choices side by side, with usage", async () => {
       const chunks = await Array.fromAsync(
-        await client.completions.create({
+        await server.client.completions.create({
           model: "fake",
           prompt: ["say abc", "slow de"],
           n: 2,
@@ -101,7 +91,7 @@ for (const runtime of RUNTIMES) {
     });
 
     it("draws each choice with a seed of its own", async () => {
-      const { choices } = await client.chat.completions.create({
+      const { choices } = await server.client.chat.completions.create({
         model: "fake",
         messages: [{ role: "user", content: "params" }],
         n: 3,
@@ -118,7 +108,7 @@ for (const runtime of RUNTIMES) {
     });
 
     it("streams several choices of a chat, each with its role and its finish reason", async () => {
-      const stream = client.chat.completions.stream({
+      const stream = server.client.chat.completions.stream({
         model: "fake",
         messages: [{ role: "user", content: "say xyz" }],
         n: 2,
@@ -134,7 +124,7 @@ for (const runtime of RUNTIMES) {
     });
 
     it("ends all choices when the client goes away", async () => {
-      const stream = await client.chat.completions.create({
+      const stream = await server.client.chat.completions.create({
         model: "fake",
         messages: [{ role: "user", content: "forever" }],
         n: 4,

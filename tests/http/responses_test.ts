@@ -1,11 +1,12 @@
 /** POST /v1/responses of the real server process, through the openai package, with a fake engine behind it. */
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
-import OpenAI, { APIError } from "openai";
+import { describe, it } from "@std/testing/bdd";
+import type OpenAI from "openai";
+import { APIError } from "openai";
 import { zodTextFormat } from "openai/helpers/zod";
 import { z } from "zod";
-import { createFakeModel } from "./fake_model.ts";
-import { FAKE_ENGINE, RUNTIMES, type ServerProcess, startServerProcess } from "./server_process.ts";
+import { useFakeServer } from "./fake_server.ts";
+import { RUNTIMES } from "./server_process.ts";
 import { until } from "./until.ts";
 
 const ADD: OpenAI.Responses.FunctionTool = {
@@ -22,24 +23,12 @@ function sentBack(output: readonly OpenAI.Responses.ResponseOutputItem[]): OpenA
 
 for (const runtime of RUNTIMES) {
   describe(`responses under ${runtime}`, () => {
-    let server: ServerProcess;
-    let client: OpenAI;
-    const model = createFakeModel();
-
-    beforeAll(async () => {
-      const args = ["--model", model.dir, "--engine", FAKE_ENGINE, "--served-model-name", "fake", "--context", "3000"];
-      server = await startServerProcess(runtime, args);
-      client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 });
-    });
-    afterAll(async () => {
-      await server?.stop();
-      model.remove();
-    });
+    const server = useFakeServer(runtime, ["--context", "3000"]);
 
     const ask = (
       input: OpenAI.Responses.ResponseCreateParams["input"],
       more: Partial<OpenAI.Responses.ResponseCreateParamsNonStreaming> = {},
-    ) => client.responses.create({ model: "fake", input, ...more });
+    ) => server.client.responses.create({ model: "fake", input, ...more });
 
     it("answers a text", async () => {
       const response = await ask("say añ😀", { metadata: { a: "b" } });
@@ -74,7 +63,7 @@ for (const runtime of RUNTIMES) {
 
     it("streams OpenAI's events in OpenAI's order", async () => {
       const events = await Array.fromAsync(
-        await client.responses.create({ model: "fake", input: "say hi", stream: true }),
+        await server.client.responses.create({ model: "fake", input: "say hi", stream: true }),
       );
       assertEquals(
         events.map(({ type }) => type),
@@ -101,7 +90,7 @@ for (const runtime of RUNTIMES) {
     });
 
     it("sends what the SDK's stream helper puts together", async () => {
-      const response = await client.responses.stream({ model: "fake", input: "say helper" }).finalResponse();
+      const response = await server.client.responses.stream({ model: "fake", input: "say helper" }).finalResponse();
       assertEquals(response.output_text, "helper");
     });
 
@@ -125,7 +114,7 @@ for (const runtime of RUNTIMES) {
     });
 
     it("streams a call's arguments", async () => {
-      const stream = client.responses.stream({ model: "fake", input: 'call add {"a": 1}', tools: [ADD] });
+      const stream = server.client.responses.stream({ model: "fake", input: 'call add {"a": 1}', tools: [ADD] });
       const deltas: string[] = [];
       stream.on("response.function_call_arguments.delta", ({ delta }) => deltas.push(delta));
       const response = await stream.finalResponse();
@@ -138,7 +127,7 @@ for (const runtime of RUNTIMES) {
 
     it("gives structured outputs that the SDK parses", async () => {
       const format = zodTextFormat(z.object({ city: z.string() }), "city");
-      const response = await client.responses.parse({
+      const response = await server.client.responses.parse({
         model: "fake",
         input: 'say {"city": "Paris"}',
         text: { format },
@@ -163,7 +152,7 @@ for (const runtime of RUNTIMES) {
 
     it("ends a stream with an error and a failed response when the engine dies", async () => {
       const events = await Array.fromAsync(
-        await client.responses.create({ model: "fake", input: "die", stream: true }),
+        await server.client.responses.create({ model: "fake", input: "die", stream: true }),
       );
       assertEquals(
         events.slice(-2).map(({ type }) => type),
@@ -188,7 +177,7 @@ for (const runtime of RUNTIMES) {
         [{ temprature: 1 }, "temprature", "did you mean temperature?"],
       ] as const) {
         const body = { model: "fake", input: "say x", ...fields } as OpenAI.Responses.ResponseCreateParamsNonStreaming;
-        const error = await assertRejects(() => client.responses.create(body), APIError);
+        const error = await assertRejects(() => server.client.responses.create(body), APIError);
         assertEquals([error.status, error.param], [400, param]);
         assertStringIncludes(error.message, message);
       }

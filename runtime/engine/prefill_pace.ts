@@ -1,7 +1,8 @@
 /**
  * How many prompt rows a step may take. Alone, prompts get steps of a fifth of a second, short enough for a cancellation or a new
  * request. Beside running streams a step aims to last at most twice as long as one that only decodes, so that a stream's tokens
- * come at half their pace or better while a long prompt enters; a step that something else slows down lasts longer. What a row costs is learned from the steps themselves.
+ * come at half their pace or better while a long prompt enters; a step that something else slows down lasts longer. What a row
+ * costs is learned from the steps themselves.
  */
 import { MAX_PREFILL_ROWS } from "./engine_shape.ts";
 import type { ScheduledRows } from "./scheduler.ts";

@@ -219,6 +219,86 @@ export class Context implements Disposable {
     this.#handle.run("apiq_sample", args);
   }
 
+  gemm(args: args.GemmArgs): void {
+    this.#handle.run("apiq_gemm", args);
+  }
+
+  scaleColumns(args: args.ScaleColumnsArgs): void {
+    this.#handle.run("apiq_scale_columns", args);
+  }
+
+  dotColumns(args: args.DotColumnsArgs): void {
+    this.#handle.run("apiq_dot_columns", args);
+  }
+
+  rowNorms(args: args.RowNormsArgs): void {
+    this.#handle.run("apiq_row_norms", args);
+  }
+
+  rmsNormBackward(args: args.RmsNormBackwardArgs): void {
+    this.#handle.run("apiq_rms_norm_backward", args);
+  }
+
+  siluMulBackward(args: args.SiluMulBackwardArgs): void {
+    this.#handle.run("apiq_silu_mul_backward", args);
+  }
+
+  causalAttention(args: args.CausalAttentionArgs): void {
+    this.#handle.run("apiq_causal_attention", args);
+  }
+
+  causalAttentionBackward(args: args.CausalAttentionBackwardArgs): void {
+    this.#handle.run("apiq_causal_attention_backward", args);
+  }
+
+  mseLoss(args: args.MseLossArgs): void {
+    this.#handle.run("apiq_mse_loss", args);
+  }
+
+  tokenNllBackward(args: args.TokenNllBackwardArgs): void {
+    this.#handle.run("apiq_token_nll_backward", args);
+  }
+
+  sumSquares(args: args.SumSquaresArgs): void {
+    this.#handle.run("apiq_sum_squares", args);
+  }
+
+  adamw(args: args.AdamwArgs): void {
+    this.#handle.run("apiq_adamw", args);
+  }
+
+  groupRange(args: args.GroupRangeArgs): void {
+    this.#handle.run("apiq_group_range", args);
+  }
+
+  clipRange(args: args.ClipRangeArgs): void {
+    this.#handle.run("apiq_clip_range", args);
+  }
+
+  clipRangeBackward(args: args.ClipRangeBackwardArgs): void {
+    this.#handle.run("apiq_clip_range_backward", args);
+  }
+
+  fakeQuantize(args: args.FakeQuantizeArgs): void {
+    this.#handle.run("apiq_fake_quantize", args);
+  }
+
+  fakeQuantizeBackward(args: args.FakeQuantizeBackwardArgs): void {
+    this.#handle.run("apiq_fake_quantize_backward", args);
+  }
+
+  cholesky(args: args.CholeskyArgs): void {
+    this.#handle.run("apiq_cholesky", args);
+  }
+
+  triangularInverse(args: args.TriangularInverseArgs): void {
+    this.#handle.run("apiq_triangular_inverse", args);
+  }
+
+  gptqQuantize(args: args.GptqQuantizeArgs): void {
+    this.#handle.run("apiq_gptq_quantize", args);
+  }
+
   /** Frees the context with all its buffers and graphs. Does nothing the second time. */
   [Symbol.dispose](): void {
     this.#handle.destroy();

@@ -4,6 +4,8 @@
  * the header.
  */
 
+import { TRAINING_FUNCTIONS, TRAINING_STRUCTS } from "./symbols_training.ts";
+
 /** Result and parameters of each function, as the header declares them. */
 export const FUNCTIONS = {
   apiq_abi_version: "uint32_t (void)",
@@ -50,6 +52,8 @@ export const FUNCTIONS = {
   apiq_add: "apiq_status (uint64_t context, const apiq_add_args* args)",
   apiq_token_nll: "apiq_status (uint64_t context, const apiq_token_nll_args* args)",
   apiq_sample: "apiq_status (uint64_t context, const apiq_sample_args* args)",
+
+  ...TRAINING_FUNCTIONS,
 } as const;
 
 /**
@@ -112,7 +116,7 @@ export const STRUCTS = {
     rows: "uint32_t",
     n_heads: "uint32_t",
     head_dim: "uint32_t",
-    reserved: "uint32_t",
+    inverse: "uint32_t",
   },
   apiq_linear_part: { weight: "apiq_weight", bias: "apiq_ref", y: "apiq_ref" },
   apiq_linear_args: {
@@ -217,6 +221,8 @@ export const STRUCTS = {
     max_top: "uint32_t",
     reserved: "uint32_t",
   },
+
+  ...TRAINING_STRUCTS,
 } as const;
 
 export type FunctionName = keyof typeof FUNCTIONS;

@@ -5,7 +5,10 @@ import * as constants from "./constants.ts";
 import { libraryPath, loadLibrary } from "./library.ts";
 import { FUNCTIONS, STRUCTS } from "./symbols.ts";
 
-const header = readFileSync(new URL("../kernels/include/apiq.h", import.meta.url), "utf8")
+const include = (name: string) => readFileSync(new URL(`../kernels/include/${name}`, import.meta.url), "utf8");
+
+const header = include("apiq.h")
+  .replace('#include "apiq_training.h"', include("apiq_training.h"))
   .replace(/\/\*[\s\S]*?\*\//g, "")
   .replace(/\s+/g, " ");
 

@@ -1,5 +1,5 @@
 /* apiq.h: the contract between the TypeScript runtime and a kernel library. It is long because it is the whole contract: every
- * op with its layouts and the source of its algorithm.
+ * op with its layouts and the source of its algorithm; the ops of training and quantization are in apiq_training.h.
  *
  * Two libraries implement all of it with the same symbols: libapiq_cpu and libapiq_cuda.
  *
@@ -238,14 +238,15 @@ typedef struct apiq_rope_table_args {
 APIQ_API apiq_status apiq_rope_table(uint64_t context, const apiq_rope_table_args* args);
 
 /* In place, halves apart as Hugging Face stores them (RoFormer, arXiv 2104.09864):
- *   x[i], x[i+half] = x[i] cos - x[i+half] sin, x[i+half] cos + x[i] sin */
+ *   x[i], x[i+half] = x[i] cos - x[i+half] sin, x[i+half] cos + x[i] sin
+ * inverse 1 rotates back, by the negative angles: the backward pass. */
 typedef struct apiq_rotary_args {
   apiq_ref x;     /* float32 [rows, n_heads, head_dim] */
   apiq_ref table; /* float32 [rows, 2, head_dim/2] */
   uint32_t rows;
   uint32_t n_heads;
   uint32_t head_dim;
-  uint32_t reserved;
+  uint32_t inverse;
 } apiq_rotary_args;
 APIQ_API apiq_status apiq_rotary(uint64_t context, const apiq_rotary_args* args);
 
@@ -437,6 +438,8 @@ typedef struct apiq_sample_args {
   uint32_t reserved;
 } apiq_sample_args;
 APIQ_API apiq_status apiq_sample(uint64_t context, const apiq_sample_args* args);
+
+#include "apiq_training.h"
 
 #ifdef __cplusplus
 }

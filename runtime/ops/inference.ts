@@ -135,6 +135,7 @@ export class InferenceOps implements Ops {
       rows: x.shape[0],
       nHeads: heads,
       headDim: this.#o.config.headDim,
+      inverse: 0,
     });
     return x;
   }

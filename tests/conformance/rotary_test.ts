@@ -46,7 +46,7 @@ describe("rotary", () => {
       const table = Float32Array.from({ length: rows * headDim }, () => random.uniform() * 2 - 1);
       const y = onEveryIsa((bench) => {
         const ref = bench.f32(x);
-        bench.context.rotary({ x: ref, table: bench.f32(table), rows, nHeads: heads, headDim });
+        bench.context.rotary({ x: ref, table: bench.f32(table), rows, nHeads: heads, headDim, inverse: 0 });
         return bench.read(ref, x.length);
       });
       const expected = Array.from(x, (value, index) => {
@@ -62,7 +62,7 @@ describe("rotary", () => {
 
   it("refuses bad arguments", () => {
     using bench = new Bench();
-    const good = { x: bench.room(2 * 3 * 8), table: bench.room(2 * 8), rows: 2, nHeads: 3, headDim: 8 };
+    const good = { x: bench.room(2 * 3 * 8), table: bench.room(2 * 8), rows: 2, nHeads: 3, headDim: 8, inverse: 0 };
     bench.context.rotary(good);
     const refused = (bad: Partial<typeof good>, status: string) => {
       assertEquals(assertThrows(() => bench.context.rotary({ ...good, ...bad }), ApiqError).status, status);

@@ -43,7 +43,7 @@ inline RotaryPlan plan(ContextBase& context, const apiq_rotary_args& args) {
   require_positive(args.rows, "rows");
   require_positive(args.n_heads, "n_heads");
   require_positive(args.head_dim, "head_dim");
-  require_zero(args.reserved, "reserved");
+  APIQ_REQUIRE(args.inverse <= 1, "inverse: received %u, expected 0 or 1", args.inverse);
   APIQ_REQUIRE(args.head_dim % 2 == 0, "head_dim: received %u, expected an even number", args.head_dim);
   const uint64_t count = checked_mul(uint64_t{args.rows} * args.n_heads, args.head_dim, "x");
   const uint64_t table_count = uint64_t{args.rows} * args.head_dim;

@@ -29,6 +29,7 @@ export const BF16 = 2;
 // weight families
 export const WEIGHT_DENSE = 0;
 export const WEIGHT_AFFINE = 1;
+export const WEIGHT_LUT = 2;
 
 // how the zero of an affine group is stored
 export const ZERO_INTEGER = 0;

@@ -87,6 +87,7 @@ export const STRUCTS = {
     weight: "apiq_weight",
     format: "uint32_t",
     release_source: "uint32_t",
+    table: "apiq_ref",
   },
   apiq_weight_dequantize_args: { weight: "apiq_weight", y: "apiq_ref", first_row: "uint32_t", n_rows: "uint32_t" },
   apiq_embedding_args: { table: "apiq_weight", ids: "apiq_ref", y: "apiq_ref", rows: "uint32_t", reserved: "uint32_t" },
@@ -133,7 +134,7 @@ export const STRUCTS = {
     rank: "uint32_t",
     dtype: "uint32_t",
     scale: "float",
-    reserved: "uint32_t",
+    factors: "uint32_t",
   },
   apiq_lora_part: { slots: "apiq_ref", y: "apiq_ref", out_features: "uint32_t", reserved: "uint32_t" },
   apiq_lora_args: {

@@ -211,7 +211,7 @@ export const TRAINING_STRUCTS = {
     group: "uint32_t",
     bits: "uint32_t",
     clamp_zero: "uint32_t",
-    reserved: "uint32_t",
+    edges_inside: "uint32_t",
   },
   apiq_cholesky_args: {
     a: "apiq_ref",

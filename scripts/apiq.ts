@@ -3,10 +3,17 @@ import { readFileSync } from "node:fs";
 import process from "node:process";
 import { benchCommand } from "../runtime/cli/commands/bench.ts";
 import { chatCommand } from "../runtime/cli/commands/chat.ts";
+import { evalClassifyCommand } from "../runtime/cli/commands/eval_classify.ts";
+import { evalKlCommand } from "../runtime/cli/commands/eval_kl.ts";
 import { evalNllCommand } from "../runtime/cli/commands/eval_nll.ts";
+import { evalPplCommand } from "../runtime/cli/commands/eval_ppl.ts";
+import { evalRougeCommand } from "../runtime/cli/commands/eval_rouge.ts";
+import { evalTasksCommand } from "../runtime/cli/commands/eval_tasks.ts";
+import { exportCommand } from "../runtime/cli/commands/export.ts";
 import { importCommand } from "../runtime/cli/commands/import.ts";
 import { inspectCommand } from "../runtime/cli/commands/inspect.ts";
 import { pullCommand } from "../runtime/cli/commands/pull.ts";
+import { quantizeCommand } from "../runtime/cli/commands/quantize.ts";
 import { EXIT_INTERRUPTED, runProgram } from "../runtime/cli/main.ts";
 import { Output } from "../runtime/cli/output.ts";
 import { serveCommand } from "../serve/command.ts";
@@ -24,9 +31,16 @@ const program = {
     chatCommand,
     pullCommand,
     importCommand,
+    quantizeCommand,
+    exportCommand,
     inspectCommand,
     benchCommand,
+    evalPplCommand,
     evalNllCommand,
+    evalKlCommand,
+    evalTasksCommand,
+    evalClassifyCommand,
+    evalRougeCommand,
   ],
 };
 

@@ -7,7 +7,7 @@
  *   format     biome check, format and lint              counts as one test
  *   native     build/tests/* and the CUDA kernels on the host's block emulator; each prints `N passed, N failed`
  *   bun        every *_test.ts and *_test.mjs
- *   deno       the tests that the two runtimes have to agree on: ffi, conformance, golden logits, the engine
+ *   deno       the tests that the two runtimes have to agree on: ffi, conformance, golden logits, the engine, eval, quantize
  */
 
 import { spawnSync } from "node:child_process";
@@ -19,7 +19,16 @@ import { ensureDependencies, main, root, runtimeBinary } from "./setup.mjs";
 import { tally, testCases } from "./test_report.mjs";
 
 const SOURCE_FOLDERS = ["ffi", "runtime", "serve", "scripts", "tests"];
-const DENO_FOLDERS = ["ffi/", "tests/conformance/", "tests/golden/families", "tests/golden/peft", "runtime/engine/"];
+const DENO_FOLDERS = [
+  "ffi/",
+  "tests/conformance/",
+  "tests/golden/families",
+  "tests/golden/peft",
+  "runtime/engine/",
+  "runtime/eval/",
+  "runtime/cli/commands/eval",
+  "tests/quantize/",
+];
 
 const filters = process.argv.slice(2);
 const matches = (path) => filters.length === 0 || filters.some((filter) => path.includes(filter));

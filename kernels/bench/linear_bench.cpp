@@ -1,6 +1,8 @@
 // linear_bench: times packed linears through the C ABI, over the shapes of TinyLlama-1.1B with random weights, every layer distinct.
 //
-//   linear_bench [--bits 2] [--group 64] [--threads 0] [--layers 22] [--rows 1,8,64,512] [--head-bits 8] [--seconds 2]
+//   linear_bench [--bits 2] [--group 64] [--threads 0] [--layers 22] [--rows 1,8,64,512] [--head-bits 8] [--seconds 2] [--lut 0]
+//
+// --lut 1: the linears are lut matrices, the head stays affine.
 //
 // One line a row count: the median step (all linears of all layers, one recorded graph), the packed bytes it reads a second, the
 // median share of the bandwidth measured right after every step, rows (tokens) a second, multiply-adds a second. Then the same for the output
@@ -18,7 +20,7 @@
 namespace {
 
 struct Options {
-  uint32_t bits = 2, group = 64, threads = 0, layers = 22, head_bits = 8;
+  uint32_t bits = 2, group = 64, threads = 0, layers = 22, head_bits = 8, lut = 0;
   double seconds = 2;
   std::vector<uint32_t> rows = {1, 8, 64, 512};
 };
@@ -89,12 +91,16 @@ void fill_weight(const apiq_weight& weight) {
   const std::vector<uint16_t> scales(groups * outs, 0x2400);  // 2^-6
   apiq_weight_repack_args args{};
   args.qweight = upload(q.data(), q.size() * 4);
-  args.zeros = upload(zeros.data(), zeros.size() * 4);
+  const bool lut = weight.kind == APIQ_WEIGHT_LUT;
+  const float table[16] = {-1, -0.7f, -0.5f, -0.4f, -0.3f, -0.2f, -0.1f, 0, 0.1f, 0.2f, 0.3f, 0.4f, 0.5f, 0.6f, 0.7f, 1};
+  (lut ? args.table : args.zeros) = lut ? upload(table, sizeof table) : upload(zeros.data(), zeros.size() * 4);
   args.scales = upload(scales.data(), scales.size() * 2);
   args.weight = weight;
   args.format = APIQ_GPTQ_V2;
   check(apiq_weight_repack(context, &args), "repack");
-  for (const apiq_ref& source : {args.qweight, args.zeros, args.scales}) check(apiq_buffer_free(context, source.buffer), "free");
+  for (const apiq_ref& source : {args.qweight, lut ? args.table : args.zeros, args.scales}) {
+    check(apiq_buffer_free(context, source.buffer), "free");
+  }
 }
 
 struct Linear {
@@ -109,13 +115,13 @@ struct Model {
   uint64_t weights = 0;
 };
 
-Model make_model(const std::vector<Shape>& shapes, uint32_t layers, uint32_t bits, uint32_t group) {
+Model make_model(const std::vector<Shape>& shapes, uint32_t layers, uint32_t bits, uint32_t group, uint32_t kind) {
   Model model;
   for (uint32_t layer = 0; layer < layers; layer++) {
     for (const Shape& shape : shapes) {
       Linear linear{shape.in_features, {}};
       for (const uint32_t out : shape.outs) {
-        linear.weights.push_back({{0, 0}, APIQ_WEIGHT_AFFINE, 0, bits, group, APIQ_ZERO_INTEGER, out, shape.in_features, 0});
+        linear.weights.push_back({{0, 0}, kind, 0, bits, group, APIQ_ZERO_INTEGER, out, shape.in_features, 0});
         model.bytes += packed_bytes(linear.weights.back());
         model.weights += uint64_t{out} * shape.in_features;
       }
@@ -213,6 +219,7 @@ Options parse(int argc, char** argv) {
     else if (flag == "--threads") options.threads = number();
     else if (flag == "--layers") options.layers = number();
     else if (flag == "--head-bits") options.head_bits = number();
+    else if (flag == "--lut") options.lut = number();
     else if (flag == "--seconds") options.seconds = std::strtod(argv[i + 1], nullptr);
     else if (flag == "--rows") options.rows = number_list(argv[i + 1]);
     else {
@@ -233,11 +240,12 @@ int main(int argc, char** argv) {
   uint64_t length = 0;
   check(apiq_context_describe(context, reinterpret_cast<uint8_t*>(description), sizeof description, &length), "describe the context");
   std::printf("%.*s\n", static_cast<int>(std::min<uint64_t>(length, sizeof description)), description);
-  const Model layers = make_model(layer_shapes, options.layers, options.bits, options.group);
+  const uint32_t kind = options.lut != 0 ? APIQ_WEIGHT_LUT : APIQ_WEIGHT_AFFINE;
+  const Model layers = make_model(layer_shapes, options.layers, options.bits, options.group, kind);
   std::printf("%u bits, groups of %u: %.0f M weights, %.1f MB packed\n", options.bits, options.group, static_cast<double>(layers.weights) * 1e-6,
               static_cast<double>(layers.bytes) * 1e-6);
   for (const uint32_t rows : options.rows) time_model("layers", layers, rows, options);
-  const Model head = make_model({{2048, {32000}}}, 1, options.head_bits, options.group);
+  const Model head = make_model({{2048, {32000}}}, 1, options.head_bits, options.group, APIQ_WEIGHT_AFFINE);
   time_model("head", head, 1, options);
   check(apiq_context_destroy(context), "destroy the context");
 }

@@ -59,7 +59,8 @@ enum { APIQ_F32 = 0, APIQ_F16 = 1, APIQ_BF16 = 2 };
 
 enum {
   APIQ_WEIGHT_DENSE = 0, /* row-major [out_features, in_features] of `dtype` */
-  APIQ_WEIGHT_AFFINE = 1 /* packed by apiq_weight_repack: w = scale * (q - zero), or scale * q + min */
+  APIQ_WEIGHT_AFFINE = 1, /* packed by apiq_weight_repack: w = scale * (q - zero), or scale * q + min */
+  APIQ_WEIGHT_LUT = 2     /* packed by apiq_weight_repack: w = scale * table[q], one table of 2^bits float32 for the matrix */
 };
 
 /* How the zero of an affine group is stored. */
@@ -89,10 +90,10 @@ typedef struct apiq_ref {
 typedef struct apiq_weight {
   apiq_ref data;
   uint32_t kind;  /* APIQ_WEIGHT_* */
-  uint32_t dtype; /* dense: element type; affine: 0 */
-  uint32_t bits;  /* affine: 2, 3, 4 or 8; dense: 0 */
-  uint32_t group; /* affine: 32, 64 or 128, a divisor of in_features; dense: 0 */
-  uint32_t zero;  /* affine: APIQ_ZERO_*; dense: 0 */
+  uint32_t dtype; /* dense: element type; packed: 0 */
+  uint32_t bits;  /* affine: 2, 3, 4 or 8; lut: 2, 3 or 4; dense: 0 */
+  uint32_t group; /* packed: 32, 64 or 128, a divisor of in_features; dense: 0 */
+  uint32_t zero;  /* affine: APIQ_ZERO_*; others: 0 */
   uint32_t out_features;
   uint32_t in_features;
   uint32_t reserved; /* 0 */
@@ -177,18 +178,22 @@ APIQ_API apiq_status apiq_weight_packed_bytes(uint64_t context, const apiq_weigh
  *   qzeros  int32 [in/group, ceil(out*bits/32)]   the same stream along `out`   (APIQ_ZERO_INTEGER)
  *   mins    float16 [in/group, out]                                             (APIQ_ZERO_FLOAT)
  *   scales  float16 [in/group, out]
- * Format: AutoGPTQ 0.7 (v1) and GPTQModel (v2). Runs at once, also while a graph is being recorded. */
+ *   table   float32 [2^bits]                                                    (APIQ_WEIGHT_LUT, which has no zeros)
+ * Format: AutoGPTQ 0.7 (v1) and GPTQModel (v2). The table becomes part of the packed form. Runs at once, also while a graph is
+ * being recorded. APIQ_WEIGHT_LUT serves QLoRA's NormalFloat (arXiv 2305.14314) and any other table; libapiq_cuda refuses it as
+ * UNSUPPORTED in every op. */
 typedef struct apiq_weight_repack_args {
   apiq_ref qweight;
-  apiq_ref zeros; /* qzeros or mins, as weight.zero says */
+  apiq_ref zeros; /* qzeros or mins, as weight.zero says; lut: absent */
   apiq_ref scales;
   apiq_weight weight;        /* data: target, at least packed_bytes long, aligned to 64 */
-  uint32_t format;           /* APIQ_GPTQ_*, for integer zeros */
+  uint32_t format;           /* APIQ_GPTQ_*, for integer zeros; lut: APIQ_GPTQ_V2 */
   uint32_t release_source;   /* 1: give the source's mapped pages back when done */
+  apiq_ref table;            /* lut only; else absent */
 } apiq_weight_repack_args;
 APIQ_API apiq_status apiq_weight_repack(uint64_t context, const apiq_weight_repack_args* args);
 
-/* y[n_rows, in] = rows first_row .. of the matrix, as float32; exactly scale*(q-z) or fma(scale, q, m). */
+/* y[n_rows, in] = rows first_row .. of the matrix, as float32; exactly scale*(q-z), fma(scale, q, m) or scale*table[q]. */
 typedef struct apiq_weight_dequantize_args {
   apiq_weight weight;
   apiq_ref y;
@@ -200,7 +205,7 @@ APIQ_API apiq_status apiq_weight_dequantize(uint64_t context, const apiq_weight_
 /* ---- ops: gather, norm, rotary ----------------------------------------------------------------- */
 
 /* y[r, :] = table[ids[r], :]. ids int32, each in [0, table.out_features); an id outside gives a row of zeros
- * and the status OUT_OF_RANGE at the next synchronize or download. The table is dense or affine. */
+ * and the status OUT_OF_RANGE at the next synchronize or download. The table is dense or packed. */
 typedef struct apiq_embedding_args {
   apiq_weight table; /* out_features = number of entries, in_features = their width */
   apiq_ref ids;
@@ -263,7 +268,9 @@ typedef struct apiq_linear_part {
 /* y_i = x W_i^T + bias_i for up to four matrices that share an input (q, k, v; gate, up).
  * int8 activations: x is quantized per (row, group) with scale max|x|/127, rounded to nearest even; integer dot products
  * inside a group are exact; groups are added in order with one fma each. A group whose maximum is below 2^-100 counts as zero; one
- * with a NaN or an infinity makes the row's outputs NaN. All affine parts share one group size. Features are at most 2^27. */
+ * with a NaN or an infinity makes the row's outputs NaN. All affine parts share one group size. Features are at most 2^27.
+ * Dense and lut parts compute in float32 under both settings. A lut part sums table[q] * x inside a group, even and odd columns
+ * apart, and adds scale times that to the row's sum, group by group. */
 typedef struct apiq_linear_args {
   apiq_ref x; /* float32 [rows, in_features] */
   uint32_t rows;
@@ -283,7 +290,7 @@ typedef struct apiq_lora_slot {
   uint32_t rank; /* 0: the slot is empty for this linear */
   uint32_t dtype; /* APIQ_F32 or APIQ_F16 */
   float scale;   /* alpha/rank, or alpha/sqrt(rank) for rsLoRA */
-  uint32_t reserved;
+  uint32_t factors; /* 1: DoRA. float32 [2, out], factor and shift, follow b at the next multiple of 64 bytes of the pool; else 0 */
 } apiq_lora_slot;
 
 typedef struct apiq_lora_part {
@@ -293,8 +300,10 @@ typedef struct apiq_lora_part {
   uint32_t reserved;
 } apiq_lora_part;
 
-/* y_i[r] += scale * (x[r] A^T) B^T for both slots that row_slots[r] names (calibrated first, then the request's adapter);
- * -1 names none. arXiv 2106.09685. A slot that reaches past the pool is OUT_OF_RANGE at launch. */
+/* y_i[r] += scale * (x[r] A^T) B^T, then with factors y_i[r] = factor * y_i[r] + shift, for both slots that row_slots[r] names
+ * (calibrated first, then the request's adapter); -1 names none. arXiv 2106.09685. The factors make DoRA of it (arXiv 2402.09353):
+ * m / |W + scale B A| by row, with shift = (1 - factor) * bias where y has a bias in it. A slot that reaches past the pool is
+ * OUT_OF_RANGE at launch. */
 typedef struct apiq_lora_args {
   apiq_ref x;         /* float32 [rows, in_features] */
   apiq_ref pool;      /* the adapters' matrices */

@@ -253,7 +253,8 @@ APIQ_API apiq_status apiq_fake_quantize(uint64_t context, const apiq_fake_quanti
 /* The straight-through estimator: round has derivative 1. With n = round(w / scale) + z before clamping:
  *   inside 0 .. 2^bits - 1:  dw = dy,  dscale gets dy (q - z - w / scale)
  *   outside:                 dw = 0,   dscale gets dy (q - z),  dzero gets -dy scale   (0 where clamp_zero stopped the zero)
- * Outputs are overwritten. */
+ * At n = 0 and n = 2^bits - 1 the clamp has two slopes: edges_inside 0 takes them for outside, as the ApiQ authors' code does;
+ * 1 for inside, as torch.clamp does, which trained weights need. Outputs are overwritten. */
 typedef struct apiq_fake_quantize_backward_args {
   apiq_ref w;
   apiq_ref scale;
@@ -267,7 +268,7 @@ typedef struct apiq_fake_quantize_backward_args {
   uint32_t group;
   uint32_t bits;
   uint32_t clamp_zero;
-  uint32_t reserved;
+  uint32_t edges_inside;
 } apiq_fake_quantize_backward_args;
 APIQ_API apiq_status apiq_fake_quantize_backward(uint64_t context, const apiq_fake_quantize_backward_args* args);
 

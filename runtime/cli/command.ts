@@ -20,6 +20,8 @@ export interface FlagSpec {
   readonly multiple?: true;
   readonly min?: number;
   readonly max?: number;
+  /** Of a boolean flag: undefined where neither --flag nor --no-flag is given, because the default comes from elsewhere. */
+  readonly undecided?: true;
 }
 
 export type FlagSpecs = Readonly<Record<string, FlagSpec>>;
@@ -32,12 +34,14 @@ type ScalarValue<S extends FlagSpec> = S["type"] extends "boolean"
       : string
     : number;
 
-/** What `run` receives for a flag: never undefined when the flag is boolean, required, repeated or has a default. */
+/** What `run` receives for a flag: never undefined when the flag is boolean (unless undecided), required, repeated or has a default. */
 export type FlagValue<S extends FlagSpec> = S extends { readonly multiple: true }
   ? readonly ScalarValue<S>[]
-  : S extends { readonly type: "boolean" } | { readonly required: true } | { readonly default: string | number }
-    ? ScalarValue<S>
-    : ScalarValue<S> | undefined;
+  : S extends { readonly undecided: true }
+    ? ScalarValue<S> | undefined
+    : S extends { readonly type: "boolean" } | { readonly required: true } | { readonly default: string | number }
+      ? ScalarValue<S>
+      : ScalarValue<S> | undefined;
 
 export type FlagValues<F extends FlagSpecs> = { readonly [Name in keyof F]: FlagValue<F[Name]> };
 

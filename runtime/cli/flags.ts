@@ -107,7 +107,7 @@ function readValue(written: string, spec: FlagSpec, text: string): Scalar {
 
 /** A default may be written as on the command line ("4M"), which reads better in the help. */
 function defaultValue(written: string, spec: FlagSpec): Scalar | undefined {
-  if (spec.type === "boolean") return false;
+  if (spec.type === "boolean") return spec.undecided ? undefined : false;
   return typeof spec.default === "string" ? readValue(written, spec, spec.default) : spec.default;
 }
 

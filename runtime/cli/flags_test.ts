@@ -48,6 +48,12 @@ describe("parseArguments", () => {
     });
   });
 
+  it("leaves an undecided switch undefined unless it is said or denied", () => {
+    const command = { flags: { warm: { type: "boolean", summary: "", undecided: true } } } as const;
+    const read = (...args: string[]) => parseArguments(command, args).flags.warm as unknown;
+    assertEquals([read(), read("--warm"), read("--no-warm")], [undefined, true, false]);
+  });
+
   it("takes everything after -- as positional", () => {
     assertEquals(parse("--model m -- --json").positionals, ["--json"]);
   });

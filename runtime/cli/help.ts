@@ -41,7 +41,7 @@ export function commandHelp(program: string, command: Command, out: Output): str
 }
 
 function flagTitle(name: string, spec: FlagSpec): string {
-  return `--${kebabCase(name)} ${placeholder(spec)}`.trimEnd();
+  return `--${spec.undecided ? "[no-]" : ""}${kebabCase(name)} ${placeholder(spec)}`.trimEnd();
 }
 
 function flagSummary(spec: FlagSpec): string {

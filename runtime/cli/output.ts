@@ -56,9 +56,12 @@ export class Output {
     return this.#paint(this.#stdout, style, text);
   }
 
-  /** A progress bar on standard error: drawn only on a terminal. `unit` "bytes" prints sizes, any other word is appended. */
-  progress(label: string, total: number, unit = ""): Progress {
-    return new Progress(this.#stderr, label, total, unit);
+  /**
+   * A progress bar on standard error: drawn only on a terminal. `unit` "bytes" prints sizes, "percent" the share that is done; any
+   * other word is appended. `now` is the clock in milliseconds, for tests.
+   */
+  progress(label: string, total: number, unit = "", now?: () => number): Progress {
+    return new Progress(this.#stderr, label, total, unit, now);
   }
 
   #paint(sink: TextSink, style: Style, text: string): string {

@@ -36,6 +36,12 @@ export class Progress implements Disposable {
     this.#sink.write(`\r\x1b[2K${this.#render(done, (now - this.#startedAt) / 1000)}`);
   }
 
+  /** Removes the bar until the next update, so that something can be printed above it. */
+  clear(): void {
+    this.#drawnAt = Number.NEGATIVE_INFINITY;
+    if (this.#sink.isTTY && !this.#ended) this.#sink.write("\r\x1b[2K");
+  }
+
   /** Removes the bar; the line is free for the result. */
   end(): void {
     if (this.#ended) return;
@@ -51,10 +57,19 @@ export class Progress implements Disposable {
     const share = this.#total > 0 ? Math.min(1, done / this.#total) : 0;
     const filled = Math.round(share * BAR_WIDTH);
     const bar = "█".repeat(filled) + "░".repeat(BAR_WIDTH - filled);
-    const count = (n: number) => (this.#unit === "bytes" ? formatBytes(n) : `${n}`);
-    const suffix = this.#unit && this.#unit !== "bytes" ? ` ${this.#unit}` : "";
     const left = share > 0 && share < 1 ? `, ${formatDuration((seconds / share) * (1 - share))} left` : "";
-    const text = `${this.#label} ${bar} ${count(done)}/${count(this.#total)}${suffix}${left}`;
+    const text = `${this.#label} ${bar} ${this.#amount(done, share)}${left}`;
     return text.slice(0, (this.#sink.columns || 80) - 1);
+  }
+
+  #amount(done: number, share: number): string {
+    switch (this.#unit) {
+      case "percent":
+        return `${Math.floor(100 * share)} %`;
+      case "bytes":
+        return `${formatBytes(done)}/${formatBytes(this.#total)}`;
+      default:
+        return `${done}/${this.#total}${this.#unit && ` ${this.#unit}`}`;
+    }
   }
 }

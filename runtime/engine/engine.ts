@@ -23,13 +23,15 @@ export class Engine implements EngineCore {
   readonly #blocks: BlockManager;
   readonly #scheduler: Scheduler;
   readonly #sequences = new Map<string, Sequence>();
-  readonly #pace = new PrefillPace();
+  readonly #pace: PrefillPace;
   #promptTokens = 0;
   #generatedTokens = 0;
   #steps = 0;
 
-  constructor(loaded: LoadedModel) {
+  /** @param watched whether tokens are to come at a steady pace; if not, prompts enter as fast as they can */
+  constructor(loaded: LoadedModel, watched = true) {
     this.#loaded = loaded;
+    this.#pace = new PrefillPace(watched);
     this.#blocks = new BlockManager(loaded.shape.kvBlocks, KV_BLOCK_SIZE);
     this.#scheduler = new Scheduler(this.#blocks, loaded.info.maxSequences);
     this.#grammars = new Grammars(loaded);

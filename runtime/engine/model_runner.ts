@@ -2,15 +2,7 @@
  * One pass of the model over the rows of a step. Steps that only decode replay a recorded graph (one for each power of two of
  * rows); steps with prompt rows launch op by op.
  */
-import {
-  type Context,
-  type DeviceBuffer,
-  F32,
-  type Graph,
-  type Ref,
-  WEIGHT_DENSE,
-  type Weight,
-} from "../../ffi/mod.ts";
+import type { Context, DeviceBuffer, Graph, Ref } from "../../ffi/mod.ts";
 import { decoderHidden, decoderLogits } from "../models/decoder.ts";
 import type { LoraTable } from "../models/lora.ts";
 import type { DecoderWeights } from "../models/weights.ts";
@@ -20,13 +12,12 @@ import { BatchInputs } from "./batch_inputs.ts";
 import type { TokenLogprob } from "./protocol.ts";
 import type { ScheduledRows } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
+import { asTable, SCORE_ROWS, TextScorer } from "./text_scorer.ts";
 
 /** The most alternatives a request may ask for beside each token. */
 export const MAX_TOP_LOGPROBS = 20;
 /** The most logit biases a request may carry, as OpenAI's API allows. */
 export const MAX_LOGIT_BIASES = 300;
-/** Rows whose logits are computed at once when a whole text is scored. */
-const SCORE_ROWS = 32;
 
 export interface RunnerOptions {
   /** The most rows of one pass. */
@@ -66,6 +57,8 @@ export class ModelRunner implements Disposable {
   readonly #stepGraphs = new Map<number, Graph>();
   readonly #logitsGraphs = new Map<number, { graph: Graph; logits: Tensor }>();
   readonly #masks: DeviceBuffer;
+  /** Logits of given texts. Not while sequences are running. */
+  readonly scorer: TextScorer;
   /** By seat: whose block table and history the device has, and how many blocks of them. */
   readonly #seats: { sequence: Sequence | null; admission: number; blocks: number }[];
 
@@ -90,15 +83,25 @@ export class ModelRunner implements Disposable {
     this.#masks = context.alloc(maxSequences * Math.ceil(config.vocabSize / 32) * 4);
     this.#results = new Results(context, Math.max(maxSequences, SCORE_ROWS));
     this.#seats = Array.from({ length: maxSequences }, () => ({ sequence: null, admission: 0, blocks: 0 }));
+    const arena = new Arena(this.#workspace);
     this.#ops = new InferenceOps({
       context,
       config,
-      arena: new Arena(this.#workspace),
+      arena,
       batch: this.#inputs.batch,
       kv,
       lora,
       inverseFrequencies: weights.inverseFrequencies,
       activations: options.activations,
+    });
+    this.scorer = new TextScorer({
+      context,
+      weights,
+      ops: this.#ops,
+      arena,
+      inputs: this.#inputs,
+      ...options,
+      takeOver: () => this.#seats.fill({ sequence: null, admission: 0, blocks: 0 }),
     });
   }
 
@@ -229,34 +232,13 @@ export class ModelRunner implements Disposable {
     adapterSlot: number,
     visit: (logits: Ref, first: number, rows: number) => void,
   ): void {
-    const { maxRows, contextLength, kvBlocks } = this.#options;
-    const capacity = Math.min(contextLength, kvBlocks * KV_BLOCK_SIZE);
-    if (tokens.length > capacity) {
-      throw new Error(`Cannot score a text: received ${tokens.length} tokens, expected at most ${capacity}`);
-    }
-    this.#seats[0].sequence = null;
-    this.#inputs.setBlocks(
-      0,
-      0,
-      Array.from({ length: Math.ceil(tokens.length / KV_BLOCK_SIZE) }, (_, i) => i),
-    );
-    for (let begin = 0; begin < tokens.length; begin += maxRows) {
-      const rows = Math.min(maxRows, tokens.length - begin);
-      this.#inputs.clear();
-      for (let i = 0; i < rows; i++) this.#inputs.addRow(tokens[begin + i], begin + i, 0, adapterSlot);
-      this.#inputs.upload();
-      const hidden = this.#hidden(rows);
-      for (let row = 0; row < rows; row += SCORE_ROWS) {
-        const count = Math.min(SCORE_ROWS, rows - row);
-        this.#ops.scope(() => visit(this.#logits(rowsOf(hidden, row, count)).ref, begin + row, count));
-      }
-    }
-    this.#context.synchronize();
+    for (const { logits, first, rows } of this.scorer.text(tokens, adapterSlot)) visit(logits, first, rows);
   }
 
   [Symbol.dispose](): void {
     for (const graph of this.#stepGraphs.values()) graph[Symbol.dispose]();
     for (const { graph } of this.#logitsGraphs.values()) graph[Symbol.dispose]();
+    this.scorer[Symbol.dispose]();
     this.#masks[Symbol.dispose]();
     this.#results[Symbol.dispose]();
     this.#history[Symbol.dispose]();
@@ -314,17 +296,6 @@ class Results implements Disposable {
 
 function usesHistory({ request: { sampling } }: Sequence): boolean {
   return sampling.repetitionPenalty !== 1 || sampling.presencePenalty !== 0 || sampling.frequencyPenalty !== 0;
-}
-
-/** Activations [rows, cols] as a table to gather rows from. */
-function asTable(x: Tensor): Weight {
-  const [outFeatures, inFeatures] = x.shape;
-  return { data: x.ref, kind: WEIGHT_DENSE, dtype: F32, bits: 0, group: 0, zero: 0, outFeatures, inFeatures };
-}
-
-function rowsOf(x: Tensor, first: number, count: number): Tensor {
-  const cols = x.shape[1];
-  return { ref: x.ref.buffer.at(x.ref.offset + first * cols * 4), dtype: x.dtype, shape: [count, cols] };
 }
 
 /** Bytes of one block of the cache over all layers, keys and values. */

@@ -23,6 +23,12 @@ export class PrefillPace {
   #besideRows = FIRST_ROWS / 8;
   /** Mean seconds of a step that only decodes, 0 before the first. */
   #decodeSeconds = 0;
+  readonly #watched: boolean;
+
+  /** @param watched whether streams beside a prompt are to keep their pace; if not, it may take as long as if it were alone */
+  constructor(watched = true) {
+    this.#watched = watched;
+  }
 
   /** Rows for the next step's prompts when `decoding` sequences are drawing tokens. */
   prefillRows(decoding: number): number {
@@ -37,9 +43,10 @@ export class PrefillPace {
       this.#decodeSeconds += (this.#decodeSeconds === 0 ? 1 : NEWEST) * (seconds - this.#decodeSeconds);
     } else if (decoding === 0) {
       this.#aloneRows = adjust(this.#aloneRows, prompt, seconds, ALONE_SECONDS);
-    } else if (this.#decodeSeconds > 0) {
+    } else if (this.#decodeSeconds > 0 || !this.#watched) {
       const extra = Math.max(0, seconds - this.#decodeSeconds);
-      this.#besideRows = adjust(this.#besideRows, prompt, extra, (BESIDE_FACTOR - 1) * this.#decodeSeconds);
+      const limit = this.#watched ? (BESIDE_FACTOR - 1) * this.#decodeSeconds : ALONE_SECONDS;
+      this.#besideRows = adjust(this.#besideRows, prompt, extra, limit);
     }
   }
 }

@@ -49,6 +49,23 @@ describe("PrefillPace", () => {
     assertEquals(step(true, true).rows, 1);
   });
 
+  it("gives prompts a fifth of a second beside streams that nobody watches, however long those take", () => {
+    for (const fixed of [0.01, 0.5]) {
+      const step = machine(new PrefillPace(false), fixed, 0.004);
+      // Streams may end and begin so fast that no step is without a prompt.
+      const first = Array.from({ length: 30 }, () => step(true, true));
+      if (fixed < 0.2)
+        assert(
+          first.slice(10).every(({ rows }) => rows > 20),
+          "prompts enter slowly",
+        );
+      for (let i = 0; i < 20; i++) step(true, false);
+      const mixed = Array.from({ length: 40 }, () => step(true, true)).slice(10);
+      assert(mixed.every(({ seconds }) => seconds - fixed < 0.25));
+      assert(mixed.every(({ rows }) => rows > 20));
+    }
+  });
+
   it("gives prompts alone steps of a fifth of a second, and no more rows than a pass can take", () => {
     const slow = machine(new PrefillPace(), 0.01, 0.004);
     const steps = Array.from({ length: 40 }, () => slow(false, true)).slice(10);

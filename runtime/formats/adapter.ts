@@ -9,14 +9,17 @@ import { openSafetensors, type StoredTensor } from "./safetensors.ts";
 
 const CONFIG = "adapter_config.json";
 const WEIGHTS = "adapter_model.safetensors";
-const TENSOR_NAME = /^base_model\.model\.(.+)\.lora_(A|B)(?:\.default)?\.weight$/;
+const TENSOR_NAME =
+  /^base_model\.model\.(.+)\.lora_(?:(A|B)(?:\.default)?\.weight|(magnitude_vector)(?:\.default)?(?:\.weight)?)$/;
 
-/** The two matrices of one linear: y += scale * (x a^T) b^T. */
+/** The two matrices of one linear: y += scale * (x a^T) b^T, and what makes it DoRA. */
 export interface LoraTarget {
   /** [rank, in], F32, F16 or BF16 */
   readonly a: StoredTensor;
   /** [out, rank] */
   readonly b: StoredTensor;
+  /** [out], DoRA's length of each row of W + scale b a (arXiv 2402.09353); null for plain LoRA */
+  readonly magnitude: StoredTensor | null;
   readonly rank: number;
   /** alpha / rank, or alpha / sqrt(rank) for rsLoRA */
   readonly scale: number;
@@ -49,7 +52,7 @@ export function openAdapter(dir: string): AdapterSource {
   const ranks = parsePatterns(config.rank_pattern, "rank_pattern", file);
   const alphas = parsePatterns(config.alpha_pattern, "alpha_pattern", file);
   const targets = new Map<string, LoraTarget>();
-  for (const [module, pair] of openPairs(dir)) {
+  for (const [module, pair] of openPairs(dir, config.use_dora === true)) {
     checkTargeted(module, config.target_modules, file);
     const rank = valueFor(module, ranks) ?? settings.rank;
     const alpha = valueFor(module, alphas) ?? settings.alpha;
@@ -64,7 +67,6 @@ function refuseUnsupported(config: JsonObject, file: string): void {
   const refuse = (reason: string, received?: unknown, expected?: unknown): FormatError =>
     new FormatError("use", { file, reason, received, expected });
   if (config.peft_type !== "LORA") throw refuse("unsupported peft_type", config.peft_type ?? "none", "LORA");
-  if (config.use_dora === true) throw refuse("DoRA (use_dora) is not supported yet", true, false);
   if (config.bias !== undefined && config.bias !== "none")
     throw refuse("trained biases are not supported", config.bias, "none");
   const init = config.init_lora_weights;
@@ -105,12 +107,11 @@ function positive(value: unknown, key: string, file: string, integer = true): nu
   throw new FormatError("use", { file, reason: `bad ${key}`, received: value ?? "none", expected });
 }
 
-interface LoraPair {
-  a: StoredTensor;
-  b: StoredTensor;
-}
+type LoraTensors = Pick<LoraTarget, "a" | "b" | "magnitude">;
 
-function openPairs(dir: string): Map<string, LoraPair> {
+const PARTS = { A: "a", B: "b", magnitude_vector: "magnitude" } as const;
+
+function openPairs(dir: string, dora: boolean): Map<string, LoraTensors> {
   const file = join(dir, WEIGHTS);
   if (!existsSync(file)) {
     const pickled = existsSync(join(dir, "adapter_model.bin"));
@@ -119,30 +120,34 @@ function openPairs(dir: string): Map<string, LoraPair> {
       : "it does not exist";
     throw new FormatError("open", { file, reason });
   }
-  const halves = new Map<string, Partial<LoraPair>>();
+  const found = new Map<string, Partial<LoraTensors>>();
   for (const tensor of openSafetensors(file).tensors.values()) {
     const fail = (reason: string, received: unknown, expected?: unknown): FormatError =>
       new FormatError("use", { file, tensor: tensor.name, reason, received, expected });
-    const [, module, half] = TENSOR_NAME.exec(tensor.name) ?? [];
-    if (module === undefined)
+    const [, module, half, magnitude] = TENSOR_NAME.exec(tensor.name) ?? [];
+    if (module === undefined || (magnitude !== undefined && !dora))
       throw fail("not a LoRA matrix", tensor.name, "base_model.model.MODULE.lora_A.weight or lora_B");
     if (!FLOAT_DTYPES.some((dtype) => dtype === tensor.dtype))
       throw fail("wrong dtype", tensor.dtype, FLOAT_DTYPES.join(", "));
-    if (tensor.shape.length !== 2) throw fail("wrong shape", tensor.shape, "two dimensions");
-    const pair = halves.get(module) ?? {};
-    const key = half === "A" ? "a" : "b";
-    if (pair[key] !== undefined) throw fail("the module has it twice", pair[key].name);
-    halves.set(module, { ...pair, [key]: tensor });
-  }
-  const pairs = new Map<string, LoraPair>();
-  for (const [module, { a, b }] of halves) {
-    if (a === undefined || b === undefined) {
-      throw new FormatError("use", { file, reason: `${module} has no lora_${a === undefined ? "A" : "B"}` });
+    const part = PARTS[(half ?? magnitude) as keyof typeof PARTS];
+    const dimensions = part === "magnitude" ? 1 : 2;
+    if (tensor.shape.length !== dimensions) {
+      throw fail("wrong shape", tensor.shape, dimensions === 1 ? "one dimension" : "two dimensions");
     }
-    pairs.set(module, { a, b });
+    const tensors = found.get(module) ?? {};
+    if (tensors[part] !== undefined) throw fail("the module has it twice", tensors[part]?.name);
+    found.set(module, { ...tensors, [part]: tensor });
   }
-  if (pairs.size === 0) throw new FormatError("use", { file, reason: "it holds no tensors" });
-  return pairs;
+  if (found.size === 0) throw new FormatError("use", { file, reason: "it holds no tensors" });
+  return new Map([...found].map(([module, tensors]) => [module, complete(file, module, tensors, dora)]));
+}
+
+function complete(file: string, module: string, { a, b, magnitude }: Partial<LoraTensors>, dora: boolean): LoraTensors {
+  const lacks = (name: string): FormatError => new FormatError("use", { file, reason: `${module} has no ${name}` });
+  if (a === undefined) throw lacks("lora_A");
+  if (b === undefined) throw lacks("lora_B");
+  if (dora && !magnitude) throw lacks("lora_magnitude_vector, which use_dora needs");
+  return { a, b, magnitude: magnitude ?? null };
 }
 
 /** A list of target modules names whole modules or their last parts; a string is a regex or a keyword, which needs the model. */
@@ -155,13 +160,15 @@ function checkTargeted(module: string, targets: unknown, file: string): void {
   });
 }
 
-function checkShapes({ a, b }: LoraPair, rank: number): void {
-  for (const [tensor, dim, shape] of [
-    [a, 0, `[${rank}, in]`],
-    [b, 1, `[out, ${rank}]`],
+function checkShapes({ a, b, magnitude }: LoraTensors, rank: number): void {
+  const out = b.shape[0]!;
+  for (const [tensor, dim, expected, shape] of [
+    [a, 0, rank, `[${rank}, in]`],
+    [b, 1, rank, `[out, ${rank}]`],
+    ...(magnitude === null ? [] : [[magnitude, 0, out, `[${out}]`] as const]),
   ] as const) {
-    if (tensor.shape[dim] === rank) continue;
-    const reason = "the shape does not match the rank";
+    if (tensor.shape[dim] === expected) continue;
+    const reason = tensor === magnitude ? "the shape does not match lora_B" : "the shape does not match the rank";
     throw new FormatError("use", {
       file: tensor.path,
       tensor: tensor.name,

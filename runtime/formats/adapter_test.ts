@@ -55,8 +55,20 @@ describe("openAdapter", () => {
     }
   });
 
-  itShared("refuses DoRA by name", () => {
-    assertFormatError(() => golden("dora_r8"), "DoRA (use_dora) is not supported yet");
+  itShared("reads DoRA's magnitudes", () => {
+    for (const { b, magnitude } of golden("dora_r8").targets.values()) assertEquals(magnitude?.shape, [b.shape[0]]);
+  });
+
+  it("refuses magnitudes without use_dora, and use_dora without magnitudes that fit", async () => {
+    const magnitude = (size: number): TensorToWrite => ({
+      name: `${PREFIX}.self_attn.q_proj.lora_magnitude_vector`,
+      dtype: "F32",
+      shape: [size],
+      data: new Uint8Array(size * 4),
+    });
+    await refuses({}, [...PAIR, magnitude(6)], "not a LoRA matrix");
+    await refuses({ use_dora: true }, PAIR, "q_proj has no lora_magnitude_vector, which use_dora needs");
+    await refuses({ use_dora: true }, [...PAIR, magnitude(5)], "does not match lora_B, received [5], expected [6]");
   });
 
   it("accepts names with the adapter's own name in them", () =>

@@ -2,12 +2,21 @@
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { type AdapterSource, openAdapter } from "./adapter.ts";
+import { readFinite, SCALE_BLOCK, type StoredDoubleScales } from "./double_scales.ts";
 import { FLOAT_DTYPES, type StoredDtype } from "./dtype.ts";
 import { FormatError } from "./failure.ts";
 import { fingerprintOf } from "./fingerprint.ts";
 import { type Bits, type GroupSize, wordsFor } from "./gptq.ts";
 import { isObject, type JsonObject, kindOf, readJsonObject } from "./json.ts";
-import { type AffineScheme, actOrder, parseQuantization, type Quantization, schemeOf } from "./quantization.ts";
+import {
+  type AffineScheme,
+  actOrder,
+  type LutBits,
+  type LutScheme,
+  parseQuantization,
+  type Quantization,
+  schemeOf,
+} from "./quantization.ts";
 import { readInts } from "./read.ts";
 import { openSafetensors, type StoredTensor } from "./safetensors.ts";
 
@@ -17,7 +26,7 @@ const INDEX = "model.safetensors.index.json";
 export const INIT_ADAPTER = "apiq_init";
 
 /** Where the matrix [outFeatures, inFeatures] of a linear layer or an embedding table lies. */
-export type LinearSource = DenseSource | AffineSource;
+export type LinearSource = DenseSource | AffineSource | LutSource;
 
 export interface DenseSource {
   readonly kind: "dense";
@@ -42,6 +51,23 @@ export interface AffineSource {
   readonly zeros: StoredTensor;
   /** F16 [in/group, out] */
   readonly scales: StoredTensor;
+  readonly bias?: StoredTensor;
+  readonly outFeatures: number;
+  readonly inFeatures: number;
+}
+
+export interface LutSource {
+  readonly kind: "lut";
+  readonly bits: LutBits;
+  readonly group: GroupSize;
+  /** float32 [2^bits], finite: w = scale * table[q] */
+  readonly table: Float32Array;
+  /** I32 [in*bits/32, out] */
+  readonly qweight: StoredTensor;
+  /** F32 [2^bits], what `table` was read from */
+  readonly lut: StoredTensor;
+  /** F16 [in/group, out], or in 8 bits */
+  readonly scales: StoredTensor | StoredDoubleScales;
   readonly bias?: StoredTensor;
   readonly outFeatures: number;
   readonly inFeatures: number;
@@ -147,11 +173,14 @@ export class Checkpoint {
       const reason = "packed weights need a quantization_config in config.json";
       throw new FormatError("use", { file: this.dir, tensor: `${module}.qweight`, reason });
     }
-    return this.#affine(module, schemeOf(this.quantization, module), outFeatures, inFeatures);
+    const scheme = schemeOf(this.quantization, module);
+    this.#checkGroup(module, scheme.group, inFeatures);
+    return scheme.kind === "affine"
+      ? this.#affine(module, scheme, outFeatures, inFeatures)
+      : this.#lut(module, scheme, outFeatures, inFeatures);
   }
 
-  #affine(module: string, scheme: AffineScheme, outFeatures: number, inFeatures: number): AffineSource {
-    const { bits, group, zero } = scheme;
+  #checkGroup(module: string, group: number, inFeatures: number): void {
     if (inFeatures % group !== 0) {
       const reason = "the group size does not divide the input features";
       throw new FormatError("use", {
@@ -162,6 +191,10 @@ export class Checkpoint {
         expected: `a divisor of ${inFeatures}`,
       });
     }
+  }
+
+  #affine(module: string, scheme: AffineScheme, outFeatures: number, inFeatures: number): AffineSource {
+    const { bits, group, zero } = scheme;
     const groups = inFeatures / group;
     const qweight = this.tensor(`${module}.qweight`, {
       dtype: "I32",
@@ -173,7 +206,26 @@ export class Checkpoint {
         ? this.tensor(`${module}.qzeros`, { dtype: "I32", shape: [groups, wordsFor(outFeatures, bits)] })
         : this.tensor(`${module}.mins`, { dtype: "F16", shape: [groups, outFeatures] });
     this.#checkOrder(`${module}.g_idx`, inFeatures, group);
-    return { kind: "affine", ...scheme, qweight, zeros, scales, outFeatures, inFeatures };
+    return { ...scheme, qweight, zeros, scales, outFeatures, inFeatures };
+  }
+
+  #lut(module: string, scheme: LutScheme, outFeatures: number, inFeatures: number): LutSource {
+    const { bits, group, doubleQuantization } = scheme;
+    const groups = inFeatures / group;
+    const qweight = this.tensor(`${module}.qweight`, {
+      dtype: "I32",
+      shape: [wordsFor(inFeatures, bits), outFeatures],
+    });
+    const lut = this.tensor(`${module}.lut`, { dtype: "F32", shape: [2 ** bits] });
+    const blocks = Math.ceil((outFeatures * groups) / SCALE_BLOCK);
+    const scales = doubleQuantization
+      ? {
+          codes: this.tensor(`${module}.scale_codes`, { dtype: "U8", shape: [outFeatures, groups] }),
+          absmax: this.tensor(`${module}.scale_absmax`, { dtype: "F32", shape: [blocks] }),
+          offset: this.tensor(`${module}.scale_offset`, { dtype: "F32", shape: [1] }),
+        }
+      : this.tensor(`${module}.scales`, { dtype: "F16", shape: [groups, outFeatures] });
+    return { kind: "lut", bits, group, table: readFinite(lut), qweight, lut, scales, outFeatures, inFeatures };
   }
 
   /** A g_idx, where there is one, must say that input i belongs to group i / groupSize. */

@@ -31,3 +31,17 @@ export function bfloatsToFloats(bits: Uint16Array): Float32Array<ArrayBuffer> {
   for (let i = 0; i < bits.length; i++) words[i] = bits[i]! << 16;
   return new Float32Array(words.buffer);
 }
+
+/** float32 -> bfloat16 bits; a NaN stays one. */
+export function floatsToBfloats(values: Float32Array): Uint16Array<ArrayBuffer> {
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const bits = new Uint16Array(words.length);
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i]!;
+    const upper = word >>> 16;
+    const notANumber = (word & 0x7fffffff) > 0x7f800000;
+    // Half of the last place less one, and one more where the upper half is odd: ties go to even.
+    bits[i] = notANumber ? upper | 0x40 : (word + 0x7fff + (upper & 1)) / 0x10000;
+  }
+  return bits;
+}

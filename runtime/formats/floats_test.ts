@@ -1,6 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { bfloatsToFloats, floatsToHalves, floatToHalf, halfToFloat, halvesToFloats } from "./floats.ts";
+import {
+  bfloatsToFloats,
+  floatsToBfloats,
+  floatsToHalves,
+  floatToHalf,
+  halfToFloat,
+  halvesToFloats,
+} from "./floats.ts";
 
 describe("float16", () => {
   it("comes back unchanged for every value that is a number", () => {
@@ -50,6 +57,15 @@ describe("float16", () => {
 });
 
 describe("bfloat16", () => {
+  it("rounds to nearest, ties to even, and keeps infinities and NaN", () => {
+    const word = (bits: number) => new Float32Array(Uint32Array.of(bits).buffer)[0]!;
+    const round = (...bits: number[]) => [...floatsToBfloats(Float32Array.from(bits, word))];
+    assertEquals(round(0x3f807fff, 0x3f808000, 0x3f808001), [0x3f80, 0x3f80, 0x3f81]);
+    assertEquals(round(0x3f817fff, 0x3f818000, 0xbf818000), [0x3f81, 0x3f82, 0xbf82]);
+    assertEquals(round(0x7f7f8000, 0x7f800000, 0xff800000, 0x80000000), [0x7f80, 0x7f80, 0xff80, 0x8000]);
+    assertEquals(bfloatsToFloats(floatsToBfloats(Float32Array.of(Number.NaN)))[0], Number.NaN);
+  });
+
   it("is the upper half of a float32", () => {
     const bits = Uint16Array.of(0x3f80, 0xc000, 0x7f80, 0x0001);
     assertEquals(bfloatsToFloats(bits), Float32Array.of(1, -2, Number.POSITIVE_INFINITY, 2 ** -133));

@@ -5,6 +5,7 @@ import { isObject, type JsonObject, kindOf } from "./json.ts";
 
 /** How one affine matrix is stored. See docs/FORMAT.md. */
 export interface AffineScheme {
+  readonly kind: "affine";
   readonly bits: Bits;
   readonly group: GroupSize;
   readonly zero: "integer" | "float";
@@ -12,11 +13,25 @@ export interface AffineScheme {
   readonly format: "gptq" | "gptq_v2";
 }
 
+/** How one matrix of table entries is stored: w = scale * table[q]. */
+export interface LutScheme {
+  readonly kind: "lut";
+  readonly bits: LutBits;
+  readonly group: GroupSize;
+  /** Whether the scales are stored in 8 bits (double_scales.ts). */
+  readonly doubleQuantization: boolean;
+}
+
+export type Scheme = AffineScheme | LutScheme;
+
+export type LutBits = 2 | 3 | 4;
+const LUT_BITS: readonly LutBits[] = [2, 3, 4];
+
 export interface Quantization {
   readonly method: "gptq" | "apiq";
-  readonly base: AffineScheme;
+  readonly base: Scheme;
   /** Overrides of `method` "apiq", by module name; "*" stands for one part of a dotted name. */
-  readonly modules: ReadonlyMap<string, AffineScheme>;
+  readonly modules: ReadonlyMap<string, Scheme>;
 }
 
 /**
@@ -36,7 +51,7 @@ export function parseQuantization(config: JsonObject, file: string): Quantizatio
 }
 
 /** The scheme of one module: its own entry, else the first pattern that fits, else the model's. */
-export function schemeOf(quantization: Quantization, module: string): AffineScheme {
+export function schemeOf(quantization: Quantization, module: string): Scheme {
   const exact = quantization.modules.get(module);
   if (exact !== undefined) return exact;
   const parts = module.split(".");
@@ -54,7 +69,8 @@ function parseGptq(config: JsonObject, file: string): Quantization {
     throw refusal(file, "an unknown checkpoint_format", format, '"gptq" or "gptq_v2"');
   }
   const base = {
-    bits: parseBits(config.bits, file),
+    kind: "affine",
+    bits: parseBits(config.bits, BITS, file),
     group: parseGroup(config.group_size, file),
     zero: "integer",
     format,
@@ -65,27 +81,47 @@ function parseGptq(config: JsonObject, file: string): Quantization {
 function parseApiq(config: JsonObject, file: string): Quantization {
   if (config.version !== 1) throw refusal(file, "an unknown version of the apiq format", config.version ?? "none", 1);
   const base = parseScheme(config, file);
-  const modules = new Map<string, AffineScheme>();
+  const modules = new Map<string, Scheme>();
   const overrides = config.modules ?? {};
   if (!isObject(overrides)) throw refusal(file, "modules that are no object", kindOf(overrides), "object");
   for (const [module, settings] of Object.entries(overrides)) {
     if (!isObject(settings))
       throw refusal(file, `settings of module ${module} that are no object`, kindOf(settings), "object");
-    modules.set(module, parseScheme({ bits: base.bits, group_size: base.group, zero: base.zero, ...settings }, file));
+    const { modules: _, ...inherited } = config;
+    modules.set(module, parseScheme({ ...inherited, ...settings }, file));
   }
   return { method: "apiq", base, modules };
 }
 
-function parseScheme(config: JsonObject, file: string): AffineScheme {
+function parseScheme(config: JsonObject, file: string): Scheme {
+  switch (config.family ?? "affine") {
+    case "affine":
+      return parseAffine(config, file);
+    case "lut":
+      return parseLut(config, file);
+    default:
+      throw refusal(file, "an unknown family", config.family, '"affine" or "lut"');
+  }
+}
+
+function parseAffine(config: JsonObject, file: string): AffineScheme {
   const zero = config.zero;
   if (zero !== "integer" && zero !== "float")
     throw refusal(file, "an unknown kind of zero", zero ?? "none", '"integer" or "float"');
-  return { bits: parseBits(config.bits, file), group: parseGroup(config.group_size, file), zero, format: "gptq_v2" };
+  const bits = parseBits(config.bits, BITS, file);
+  return { kind: "affine", bits, group: parseGroup(config.group_size, file), zero, format: "gptq_v2" };
 }
 
-function parseBits(value: unknown, file: string): Bits {
-  const bits = BITS.find((bits) => bits === value);
-  if (bits === undefined) throw refusal(file, "unsupported bits", value ?? "none", BITS.join(", "));
+function parseLut(config: JsonObject, file: string): LutScheme {
+  const double = config.double_quantization ?? false;
+  if (typeof double !== "boolean") throw refusal(file, "an unknown double_quantization", double, "true or false");
+  const bits = parseBits(config.bits, LUT_BITS, file);
+  return { kind: "lut", bits, group: parseGroup(config.group_size, file), doubleQuantization: double };
+}
+
+function parseBits<B extends Bits>(value: unknown, allowed: readonly B[], file: string): B {
+  const bits = allowed.find((bits) => bits === value);
+  if (bits === undefined) throw refusal(file, "unsupported bits", value ?? "none", allowed.join(", "));
   return bits;
 }
 

@@ -19,9 +19,9 @@ type PackedType = "Q4_0" | "Q4_1" | "Q8_0";
 
 /** `zero`: the integer zero; 4-bit values start at `data` of a block, and so do int8 ones. */
 const LAYOUTS: Readonly<Record<PackedType, { scheme: AffineScheme; data: number; zero?: number }>> = {
-  Q4_0: { scheme: { bits: 4, group: BLOCK, zero: "integer", format: "gptq_v2" }, data: 2, zero: 8 },
-  Q4_1: { scheme: { bits: 4, group: BLOCK, zero: "float", format: "gptq_v2" }, data: 4 },
-  Q8_0: { scheme: { bits: 8, group: BLOCK, zero: "integer", format: "gptq_v2" }, data: 2, zero: 128 },
+  Q4_0: { scheme: { kind: "affine", bits: 4, group: BLOCK, zero: "integer", format: "gptq_v2" }, data: 2, zero: 8 },
+  Q4_1: { scheme: { kind: "affine", bits: 4, group: BLOCK, zero: "float", format: "gptq_v2" }, data: 4 },
+  Q8_0: { scheme: { kind: "affine", bits: 8, group: BLOCK, zero: "integer", format: "gptq_v2" }, data: 2, zero: 128 },
 };
 
 const DENSE_DTYPES: Readonly<Record<Exclude<GgufType, PackedType>, StoredDtype>> = {

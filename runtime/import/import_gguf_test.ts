@@ -16,6 +16,7 @@ import { importGguf } from "./import_gguf.ts";
 function dequantize(checkpoint: Checkpoint, module: string, outFeatures: number, inFeatures: number): Float32Array {
   const source = checkpoint.linear(module, outFeatures, inFeatures);
   if (source.kind === "dense") return readTensor(source.weight);
+  assert(source.kind === "affine");
   const { bits, group, zero } = source;
   const groups = inFeatures / group;
   const q = unpackRows(readInts(source.qweight), outFeatures, inFeatures, bits);

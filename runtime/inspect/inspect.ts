@@ -2,7 +2,6 @@
 import { kvBlockBytes } from "../engine/model_runner.ts";
 import {
   type AdapterSource,
-  type AffineSource,
   type Checkpoint,
   elementCount,
   type LinearSource,
@@ -158,13 +157,24 @@ function sizesOf(checkpoint: Checkpoint, matrices: readonly Matrix[]): Record<Pa
 }
 
 function tensorsOf(source: LinearSource): StoredTensor[] {
-  return source.kind === "dense" ? [source.weight] : [source.qweight, source.zeros, source.scales];
+  switch (source.kind) {
+    case "dense":
+      return [source.weight];
+    case "affine":
+      return [source.qweight, source.zeros, source.scales];
+    case "lut":
+      return [
+        source.qweight,
+        source.lut,
+        ...("codes" in source.scales ? Object.values(source.scales) : [source.scales]),
+      ];
+  }
 }
 
 function storageKinds(matrices: readonly Matrix[]): StorageKind[] {
   const kinds = new Map<string, StorageKind>();
   for (const { source } of matrices) {
-    const storage = source.kind === "dense" ? source.weight.dtype : describeScheme(source);
+    const storage = describeStorage(source);
     const kind = kinds.get(storage) ?? { storage, matrices: 0, parameters: 0 };
     kind.matrices++;
     kind.parameters += source.outFeatures * source.inFeatures;
@@ -173,12 +183,21 @@ function storageKinds(matrices: readonly Matrix[]): StorageKind[] {
   return [...kinds.values()].sort((a, b) => b.parameters - a.parameters);
 }
 
-function describeScheme({ bits, group, zero }: AffineSource): string {
-  return `${bits} bits, groups of ${group}, ${zero} zero`;
+function describeStorage(source: LinearSource): string {
+  switch (source.kind) {
+    case "dense":
+      return source.weight.dtype;
+    case "affine":
+      return `${source.bits} bits, groups of ${source.group}, ${source.zero} zero`;
+    case "lut": {
+      const scales = "codes" in source.scales ? ", 8-bit scales" : "";
+      return `${source.bits} bits, groups of ${source.group}, table${scales}`;
+    }
+  }
 }
 
 function summarize({ dir, rank, alpha, rsLora, targets }: AdapterSource): AdapterSummary {
-  const tensors = [...targets.values()].flatMap(({ a, b }) => [a, b]);
+  const tensors = [...targets.values()].flatMap(({ a, b, magnitude }) => [a, b, ...(magnitude ? [magnitude] : [])]);
   const parameters = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   const bytes = tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   return { dir, rank, alpha, rsLora, targets: targets.size, parameters, bytes };

@@ -1,33 +1,17 @@
 /** From a checkpoint's files to a decoder on a device: packed weights are repacked straight from the mapped file. */
+import { type Context, type DeviceBuffer, type Ref, WEIGHT_DENSE, type Weight } from "../../ffi/mod.ts";
 import {
-  BF16,
-  type Context,
-  type DeviceBuffer,
-  F16,
-  F32,
-  GPTQ_V1,
-  GPTQ_V2,
-  type Ref,
-  WEIGHT_AFFINE,
-  WEIGHT_DENSE,
-  type Weight,
-  type WeightShape,
-  ZERO_FLOAT,
-  ZERO_INTEGER,
-} from "../../ffi/mod.ts";
-import {
-  type AffineSource,
   type Checkpoint,
   FLOAT_DTYPES,
   type FloatDtype,
   isAligned,
   type LinearSource,
-  readBytes,
   readTensor,
   type StoredTensor,
 } from "../formats/mod.ts";
 import type { DecoderConfig } from "./config.ts";
 import { PackedArena } from "./packed_arena.ts";
+import { copyTensor, DEVICE_DTYPES, describePacked, type PackedSource, repack } from "./repack.ts";
 import { inverseFrequencies } from "./rope.ts";
 import type { BlockWeights, DecoderWeights, Linear, Norm } from "./weights.ts";
 
@@ -40,8 +24,6 @@ export interface LoadedDecoder extends Disposable {
 }
 
 export type LoadProgress = (done: number, total: number) => void;
-
-const DTYPES: Record<FloatDtype, number> = { F32, F16, BF16 };
 
 /** Collects what a decoder needs, then loads it in one go, so that everything packed lies in one buffer on huge pages. */
 class Loader {
@@ -62,7 +44,7 @@ class Loader {
     this.#checkpoint = checkpoint;
     this.#progress = progress;
     this.#total = sources.length;
-    const packed = sources.flatMap((source) => (source.kind === "affine" ? [describeAffine(source)] : []));
+    const packed = sources.flatMap((source) => (source.kind === "dense" ? [] : [describePacked(source)]));
     this.#packed = this.#own(new PackedArena(context, packed));
   }
 
@@ -71,7 +53,7 @@ class Loader {
   }
 
   matrix(source: LinearSource): Weight {
-    const weight = source.kind === "affine" ? this.#repack(source) : this.#dense(source.weight, source);
+    const weight = source.kind === "dense" ? this.#dense(source.weight, source) : this.#repack(source);
     this.#progress(++this.#done, this.#total);
     return weight;
   }
@@ -81,7 +63,7 @@ class Loader {
     return {
       data: this.#place(tensor),
       kind: WEIGHT_DENSE,
-      dtype: DTYPES[tensor.dtype as FloatDtype],
+      dtype: DEVICE_DTYPES[tensor.dtype as FloatDtype],
       bits: 0,
       group: 0,
       zero: 0,
@@ -90,22 +72,14 @@ class Loader {
     };
   }
 
-  #repack(source: AffineSource): Weight {
-    const weight = this.#packed.place(describeAffine(source));
+  #repack(source: PackedSource): Weight {
+    const weight = this.#packed.place(describePacked(source));
     const staged: DeviceBuffer[] = [];
-    const stage = (tensor: StoredTensor): Ref => {
+    repack(this.#context, source, weight, (tensor) => {
       if (isAligned(tensor)) return this.#mapped(tensor);
-      const copy = this.#copy(tensor);
+      const copy = copyTensor(this.#context, tensor);
       staged.push(copy);
       return copy.at(0);
-    };
-    this.#context.weightRepack({
-      qweight: stage(source.qweight),
-      zeros: stage(source.zeros),
-      scales: stage(source.scales),
-      weight,
-      format: source.format === "gptq" ? GPTQ_V1 : GPTQ_V2,
-      releaseSource: 1,
     });
     for (const buffer of staged) buffer[Symbol.dispose]();
     return weight;
@@ -134,18 +108,9 @@ class Loader {
 
   /** Where a dense tensor stays: in its mapped file, or in a copy when the file does not align it. */
   #place(tensor: StoredTensor): Ref {
-    if (!isAligned(tensor)) return this.#own(this.#copy(tensor)).at(0);
+    if (!isAligned(tensor)) return this.#own(copyTensor(this.#context, tensor)).at(0);
     this.mappedBytes += tensor.bytes;
     return this.#mapped(tensor);
-  }
-
-  #copy(tensor: StoredTensor): DeviceBuffer {
-    const copy = this.#context.alloc(tensor.bytes);
-    const step = 16 * 2 ** 20;
-    for (let begin = 0; begin < tensor.bytes; begin += step) {
-      copy.upload(readBytes(tensor, begin, Math.min(step, tensor.bytes - begin)), begin);
-    }
-    return copy;
   }
 
   #own<T extends Disposable>(value: T): T {
@@ -156,18 +121,6 @@ class Loader {
   dispose(): void {
     for (const value of this.#owned.splice(0).reverse()) value[Symbol.dispose]();
   }
-}
-
-function describeAffine(source: AffineSource): WeightShape {
-  return {
-    kind: WEIGHT_AFFINE,
-    dtype: 0,
-    bits: source.bits,
-    group: source.group,
-    zero: source.zero === "integer" ? ZERO_INTEGER : ZERO_FLOAT,
-    outFeatures: source.outFeatures,
-    inFeatures: source.inFeatures,
-  };
 }
 
 interface LinearPlan {

@@ -4,7 +4,8 @@
  */
 import { type Context, type DeviceBuffer, encodeArray, F16, F32, type Ref, structBytes } from "../../ffi/mod.ts";
 import { floatsToHalves } from "../formats/floats.ts";
-import { type AdapterSource, readTensor } from "../formats/mod.ts";
+import { type AdapterSource, type LoraTarget, readTensor } from "../formats/mod.ts";
+import { EffectiveRows } from "./effective_rows.ts";
 import type { DecoderWeights, Linear } from "./weights.ts";
 import { blockLinears } from "./weights.ts";
 
@@ -14,6 +15,8 @@ const SLOT_BYTES = structBytes("apiq_lora_slot");
 export const CALIBRATED_SLOT = 0;
 
 export class LoraTable implements Disposable {
+  readonly #context: Context;
+  readonly #adapters: readonly (AdapterSource | null)[];
   readonly #pool: DeviceBuffer;
   readonly #tables: DeviceBuffer;
   readonly #linears: ReadonlyMap<string, Linear>;
@@ -32,6 +35,8 @@ export class LoraTable implements Disposable {
     adapters: readonly (AdapterSource | null)[],
     dtype: "f16" | "f32",
   ) {
+    this.#context = context;
+    this.#adapters = adapters;
     const linears = weights.blocks.flatMap(blockLinears);
     this.#linears = new Map(linears.map((linear) => [linear.name, linear]));
     this.#dtype = dtype;
@@ -82,21 +87,41 @@ export class LoraTable implements Disposable {
 
   #bytesOf(adapter: AdapterSource): number {
     let bytes = 0;
-    for (const { a, b } of adapter.targets.values()) {
+    for (const { a, b, magnitude } of adapter.targets.values()) {
       bytes += this.#matrixBytes(a.shape[0] * a.shape[1]) + this.#matrixBytes(b.shape[0] * b.shape[1]);
+      if (magnitude) bytes += factorBytes(b.shape[0]);
     }
     return bytes;
   }
 
   #load(slot: number, adapter: AdapterSource): void {
-    for (const [module, { a, b, rank, scale }] of adapter.targets) {
+    for (const [module, target] of adapter.targets) {
+      const { a, b, rank, scale, magnitude } = target;
       const linear = this.#linears.get(module) as Linear;
       const aOffset = this.#place(readTensor(a));
       const bOffset = this.#place(transpose(readTensor(b), linear.weight.outFeatures, rank));
+      if (magnitude) this.#placeFactors(linear, slot, target);
       const dtype = this.#dtype === "f16" ? F16 : F32;
-      const entry = encodeArray("apiq_lora_slot", [{ aOffset, bOffset, rank, dtype, scale }]);
+      const factors = magnitude ? 1 : 0;
+      const entry = encodeArray("apiq_lora_slot", [{ aOffset, bOffset, rank, dtype, scale, factors }]);
       this.#tables.upload(entry, (linear.loraTarget * this.slots + slot) * SLOT_BYTES);
     }
+  }
+
+  /** DoRA's factor and shift of each output, right behind B. A request's adapter is measured on top of the calibrated LoRA. */
+  #placeFactors(linear: Linear, slot: number, target: LoraTarget): void {
+    const below = slot === CALIBRATED_SLOT ? undefined : this.#adapters[CALIBRATED_SLOT]?.targets.get(linear.name);
+    using rows = new EffectiveRows(this.#context, linear.weight, below === undefined ? [target] : [below, target]);
+    const factors = rows.factors();
+    const { outFeatures } = linear.weight;
+    const values = new Float32Array(2 * outFeatures);
+    values.set(factors);
+    if (linear.bias !== null) {
+      const bias = linear.bias.buffer.download(new Float32Array(outFeatures), linear.bias.offset);
+      for (let i = 0; i < outFeatures; i++) values[outFeatures + i] = (1 - factors[i]!) * bias[i]!;
+    }
+    this.#pool.upload(values, this.#used);
+    this.#used += factorBytes(outFeatures);
   }
 
   #place(matrix: Float32Array): number {
@@ -110,6 +135,11 @@ export class LoraTable implements Disposable {
     this.#tables[Symbol.dispose]();
     this.#pool[Symbol.dispose]();
   }
+}
+
+/** Of DoRA's factors and shifts in the pool. */
+function factorBytes(outFeatures: number): number {
+  return Math.ceil((2 * 4 * outFeatures) / 64) * 64;
 }
 
 /** [rows, cols] -> [cols, rows] */

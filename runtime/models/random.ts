@@ -64,6 +64,7 @@ class RandomSource implements Disposable {
       weight,
       format: GPTQ_V2,
       releaseSource: 0,
+      table: null,
     });
     return weight;
   }

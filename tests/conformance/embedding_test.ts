@@ -79,6 +79,7 @@ describe("embedding", () => {
             weight: table,
             format: GPTQ_V2,
             releaseSource: 0,
+            table: null,
           });
           const all = bench.room(entries * width);
           bench.context.weightDequantize({ weight: table, y: all, firstRow: 0, nRows: entries });

@@ -89,6 +89,7 @@ export class AffineMatrix {
       weight,
       format,
       releaseSource: 0,
+      table: null,
     });
     return weight;
   }

@@ -247,7 +247,7 @@ describe("linear's arguments", () => {
     refused(() => ({ parts: [] }), "INVALID_ARGUMENT", "n_parts: received 0");
     refused(() => ({ x: null }), "INVALID_HANDLE", "x:");
     for (const [weight, text] of [
-      [{ kind: 2 }, "kind: received 2"],
+      [{ kind: 3 }, "kind: received 3"],
       [{ dtype: 1 }, "dtype: received 1"],
       [{ bits: 5 }, "bits: received 5"],
       [{ group: 16 }, "group: received 16"],

@@ -9,14 +9,21 @@ interface Adapter {
   scale: number;
   a: Float32Array; // [rank, in]
   b: Float32Array; // [rank, out]
+  factors: Float32Array | null; // [2, out], factor and shift
 }
 
-const NONE: Adapter = { rank: 0, dtype: F32, scale: 0, a: new Float32Array(), b: new Float32Array() };
+const NONE: Adapter = { rank: 0, dtype: F32, scale: 0, a: new Float32Array(), b: new Float32Array(), factors: null };
 
 function adapter(random: Random, rank: number, dtype: number, inFeatures: number, outFeatures: number): Adapter {
   const held = (values: Float32Array) => (dtype === F16 ? throughF16(values) : values);
   const [a, b] = [random.normals(rank * inFeatures), random.normals(rank * outFeatures, 0.3)];
-  return { rank, dtype, scale: Math.fround(0.5 + random.uniform()), a: held(a), b: held(b) };
+  return { rank, dtype, scale: Math.fround(0.5 + random.uniform()), a: held(a), b: held(b), factors: null };
+}
+
+/** An adapter that scales and shifts outputs besides. */
+function doraAdapter(...args: Parameters<typeof adapter>): Adapter {
+  const factors = args[0].normals(2 * args[4]);
+  return { ...adapter(...args), factors };
 }
 
 /** Lays the adapters' matrices out one behind the other. */
@@ -33,13 +40,21 @@ function pack(parts: readonly (readonly Adapter[])[]): { pool: Uint8Array; slots
     bytes += (typed.byteLength + 3) & ~3;
     return offset;
   };
+  const appendFactors = (factors: Float32Array) => {
+    const gap = -bytes & 63;
+    pieces.push(new Uint8Array(gap));
+    bytes += gap;
+    append(factors, F32);
+    return 1;
+  };
   const slots = parts.map((adapters) =>
-    adapters.map(({ rank, dtype, scale, a, b }) => ({
+    adapters.map(({ rank, dtype, scale, a, b, factors }) => ({
       aOffset: append(a, dtype),
       bOffset: append(b, dtype),
       rank,
       dtype,
       scale,
+      factors: factors === null ? 0 : appendFactors(factors),
     })),
   );
   const pool = new Uint8Array(bytes);
@@ -57,14 +72,18 @@ class Problem {
   readonly adapters: Adapter[][]; // [part][slot]
   readonly #packed: ReturnType<typeof pack>;
 
-  constructor(inFeatures: number, outs: readonly number[], ranks: readonly number[], seed: number) {
+  constructor(
+    inFeatures: number,
+    outs: readonly number[],
+    ranks: readonly number[],
+    seed: number,
+    make: typeof adapter = adapter,
+  ) {
     const random = new Random(seed);
     this.inFeatures = inFeatures;
     this.outs = outs;
     this.adapters = outs.map((out) =>
-      ranks.map((rank, slot) =>
-        rank === 0 ? NONE : adapter(random, rank, slot % 2 === 0 ? F16 : F32, inFeatures, out),
-      ),
+      ranks.map((rank, slot) => (rank === 0 ? NONE : make(random, rank, slot % 2 === 0 ? F16 : F32, inFeatures, out))),
     );
     this.#packed = pack(this.adapters);
   }
@@ -97,12 +116,14 @@ class Problem {
       rowSlots.forEach((slot, index) => {
         if (slot < 0) return;
         const row = Math.floor(index / 2);
-        const { rank, scale, a, b } = this.adapters[part]![slot]!;
+        const { rank, scale, a, b, factors } = this.adapters[part]![slot]!;
         for (let k = 0; k < rank; k++) {
           let h = 0;
           for (let i = 0; i < this.inFeatures; i++) h += x[row * this.inFeatures + i]! * a[k * this.inFeatures + i]!;
           for (let o = 0; o < out; o++) result[row * out + o]! += scale * h * b[k * out + o]!;
         }
+        if (factors === null) return;
+        for (let o = 0; o < out; o++) result[row * out + o] = factors[o]! * result[row * out + o]! + factors[out + o]!;
       });
       return result;
     });
@@ -131,6 +152,24 @@ describe("lora", () => {
         1e-6 * Math.sqrt(inFeatures) * 8,
         `${rows} x ${inFeatures}`,
       );
+    }
+  });
+
+  it("equals float64 with DoRA's factors and shifts, of one adapter on top of another", () => {
+    for (const [inFeatures, outs, ranks, rows] of [
+      [16, [16], [1, 2], 1],
+      [33, [7, 530], [3, 0, 5], 9],
+      [48, [64, 20], [8, 5, 33], 70],
+    ] as const) {
+      const random = new Random(rows + 1);
+      const problem = new Problem(inFeatures, outs, ranks, rows, doraAdapter);
+      const x = random.normals(rows * inFeatures);
+      const y = outs.map((out) => random.normals(rows * out));
+      const rowSlots = Array.from({ length: rows * 2 }, () => random.integer(ranks.length + 1) - 1);
+      const result = onEveryIsa((bench) => problem.run(bench, x, rowSlots, y));
+      // As above, times the factors, of which the largest is about 3, twice.
+      const bound = 1e-6 * Math.sqrt(inFeatures) * 8 * 9;
+      assertClose(result, problem.expected(x, rowSlots, y), bound, `${rows} x ${inFeatures}`);
     }
   });
 
@@ -177,7 +216,7 @@ describe("lora", () => {
 
 describe("lora's checks", () => {
   const [rows, inFeatures, outFeatures, rank] = [2, 16, 8, 4];
-  const good: LoraSlot = { aOffset: 0, bOffset: rank * inFeatures * 2, rank, dtype: F16, scale: 1 };
+  const good: LoraSlot = { aOffset: 0, bOffset: rank * inFeatures * 2, rank, dtype: F16, scale: 1, factors: 0 };
   const poolBytes = rank * (inFeatures + outFeatures) * 2;
 
   function call(bench: Bench, slot: LoraSlot, rowSlots: number[]): Float32Array {
@@ -211,6 +250,8 @@ describe("lora's checks", () => {
     ["the rank exceeds max_rank", "INVALID_ARGUMENT", { rank: 2 ** 32 - 1 }],
     ["not aligned", "INVALID_ARGUMENT", { aOffset: 1 }],
     ["the dtype", "INVALID_ARGUMENT", { dtype: 2 }],
+    ["factors is neither 0 nor 1", "INVALID_ARGUMENT", { factors: 2 }],
+    ["the factors reach past the pool", "OUT_OF_RANGE", { factors: 1 }],
   ];
   for (const [text, status, bad] of cases) {
     it(`reports a slot where ${text} (${Object.keys(bad)}), and skips it`, () => {

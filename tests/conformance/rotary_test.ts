@@ -60,6 +60,31 @@ describe("rotary", () => {
     }
   });
 
+  it("rotates back by the negative angles where inverse is 1", () => {
+    for (const [rows, heads, headDim] of [
+      [1, 1, 2],
+      [3, 2, 48],
+      [70, 5, 128],
+    ] as const) {
+      const random = new Random(headDim + 1);
+      const half = headDim / 2;
+      const x = random.normals(rows * heads * headDim);
+      const table = Float32Array.from({ length: rows * headDim }, () => random.uniform() * 2 - 1);
+      const y = onEveryIsa((bench) => {
+        const ref = bench.f32(x);
+        bench.context.rotary({ x: ref, table: bench.f32(table), rows, nHeads: heads, headDim, inverse: 1 });
+        return bench.read(ref, x.length);
+      });
+      const expected = Array.from(x, (value, index) => {
+        const row = Math.floor(index / (heads * headDim));
+        const d = index % headDim;
+        const [cos, sin] = [table[row * headDim + (d % half)]!, table[row * headDim + half + (d % half)]!];
+        return d < half ? value * cos + x[index + half]! * sin : value * cos - x[index - half]! * sin;
+      });
+      assertClose(y, expected, 1e-6, `${rows} x ${heads} x ${headDim}`);
+    }
+  });
+
   it("refuses bad arguments", () => {
     using bench = new Bench();
     const good = { x: bench.room(2 * 3 * 8), table: bench.room(2 * 8), rows: 2, nHeads: 3, headDim: 8, inverse: 0 };
@@ -67,6 +92,7 @@ describe("rotary", () => {
     const refused = (bad: Partial<typeof good>, status: string) => {
       assertEquals(assertThrows(() => bench.context.rotary({ ...good, ...bad }), ApiqError).status, status);
     };
+    refused({ inverse: 2 }, "INVALID_ARGUMENT");
     refused({ headDim: 7 }, "INVALID_ARGUMENT");
     refused({ nHeads: 0 }, "INVALID_ARGUMENT");
     refused({ rows: 3 }, "OUT_OF_RANGE");

@@ -63,6 +63,7 @@ describe("packing a matrix and dequantising it again", () => {
           weight,
           format: GPTQ_V1,
           releaseSource: 0,
+          table: null,
         });
         return dequantize(bench, weight);
       });
@@ -127,7 +128,15 @@ describe("packing a matrix and dequantising it again", () => {
       const source = bench.context.mapFile(path);
       const repack = (qweight: WeightRepackArgs["qweight"], releaseSource: number) => {
         const weight = { ...shape, data: bench.context.alloc(bench.context.packedBytes(shape)).at(0) };
-        bench.context.weightRepack({ qweight, zeros: ones, scales: ones, weight, format: GPTQ_V2, releaseSource });
+        bench.context.weightRepack({
+          qweight,
+          zeros: ones,
+          scales: ones,
+          weight,
+          format: GPTQ_V2,
+          releaseSource,
+          table: null,
+        });
         return dequantize(bench, weight);
       };
       const expected = repack(bench.put(words), 1);
@@ -178,6 +187,7 @@ describe("a weight's arguments", () => {
       weight: { ...shape, data: target.at(0) },
       format: GPTQ_V2,
       releaseSource: 0,
+      table: null,
     };
     bench.context.weightRepack(args);
     const refused = (change: Partial<WeightRepackArgs>, status: string, text: string) => {

@@ -17,6 +17,11 @@ inline void require_zero(uint64_t value, const char* name) {
   APIQ_REQUIRE(value == 0, "%s: received %" PRIu64 ", expected 0", name, value);
 }
 
+// An option that is on or off.
+inline void require_flag(uint32_t value, const char* name) {
+  APIQ_REQUIRE(value <= 1, "%s: received %u, expected 0 or 1", name, value);
+}
+
 inline void require_finite(float value, const char* name) {
   APIQ_REQUIRE(std::isfinite(value), "%s: received %g, expected a finite number", name, static_cast<double>(value));
 }

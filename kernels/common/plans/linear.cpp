@@ -4,7 +4,7 @@ namespace apiq {
 namespace {
 
 uint64_t weight_bytes(const WeightPlan& weight) {
-  if (weight.affine()) return packed_bytes(weight);
+  if (weight.packed()) return packed_bytes(weight);
   return uint64_t{weight.out_features} * weight.in_features * (weight.dtype == APIQ_F32 ? sizeof(float) : sizeof(uint16_t));
 }
 

@@ -30,12 +30,18 @@ struct LoraSlotFault {
   const char* text;
 };
 
+// Where the factors of a slot lie in the pool, for slots without fault.
+inline uint64_t lora_factors_offset(const apiq_lora_slot& slot, uint32_t out_features) {
+  const uint64_t element = slot.dtype == APIQ_F32 ? sizeof(float) : sizeof(uint16_t);
+  return (slot.b_offset + uint64_t{slot.rank} * out_features * element + 63) / 64 * 64;
+}
+
 inline LoraSlotFault lora_slot_fault(const apiq_lora_slot& slot, const LoraPlan& plan, uint32_t out_features) {
   if (slot.rank == 0) return {APIQ_OK, nullptr};
   if (slot.rank > plan.max_rank) return {APIQ_INVALID_ARGUMENT, "the rank exceeds max_rank"};
   if (slot.dtype != APIQ_F32 && slot.dtype != APIQ_F16) return {APIQ_INVALID_ARGUMENT, "the dtype is neither APIQ_F32 nor APIQ_F16"};
   if (!std::isfinite(slot.scale)) return {APIQ_INVALID_ARGUMENT, "the scale is not finite"};
-  if (slot.reserved != 0) return {APIQ_INVALID_ARGUMENT, "reserved is not 0"};
+  if (slot.factors > 1) return {APIQ_INVALID_ARGUMENT, "factors is neither 0 nor 1"};
   const uint64_t element = slot.dtype == APIQ_F32 ? sizeof(float) : sizeof(uint16_t);
   if (slot.a_offset % element != 0 || slot.b_offset % element != 0) {
     return {APIQ_INVALID_ARGUMENT, "an offset is not aligned to its element"};
@@ -47,6 +53,12 @@ inline LoraSlotFault lora_slot_fault(const apiq_lora_slot& slot, const LoraPlan&
   };
   if (reaches_past(slot.a_offset, plan.in_features)) return {APIQ_OUT_OF_RANGE, "A reaches past the pool"};
   if (reaches_past(slot.b_offset, out_features)) return {APIQ_OUT_OF_RANGE, "B reaches past the pool"};
+  if (slot.factors == 1) {
+    const uint64_t offset = lora_factors_offset(slot, out_features);
+    if (offset > plan.pool_bytes || 2 * sizeof(float) * out_features > plan.pool_bytes - offset) {
+      return {APIQ_OUT_OF_RANGE, "the factors reach past the pool"};
+    }
+  }
   return {APIQ_OK, nullptr};
 }
 

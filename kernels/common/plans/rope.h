@@ -37,18 +37,19 @@ struct RotaryPlan {
   uint32_t rows;
   uint32_t n_heads;
   uint32_t head_dim;
+  bool inverse;
 };
 
 inline RotaryPlan plan(ContextBase& context, const apiq_rotary_args& args) {
   require_positive(args.rows, "rows");
   require_positive(args.n_heads, "n_heads");
   require_positive(args.head_dim, "head_dim");
-  APIQ_REQUIRE(args.inverse <= 1, "inverse: received %u, expected 0 or 1", args.inverse);
+  require_flag(args.inverse, "inverse");
   APIQ_REQUIRE(args.head_dim % 2 == 0, "head_dim: received %u, expected an even number", args.head_dim);
   const uint64_t count = checked_mul(uint64_t{args.rows} * args.n_heads, args.head_dim, "x");
   const uint64_t table_count = uint64_t{args.rows} * args.head_dim;
-  const RotaryPlan plan{context.out<float>(args.x, count, "x"), context.in<float>(args.table, table_count, "table"), args.rows, args.n_heads,
-                        args.head_dim};
+  const RotaryPlan plan{context.out<float>(args.x, count, "x"), context.in<float>(args.table, table_count, "table"), args.rows,
+                        args.n_heads, args.head_dim, args.inverse == 1};
   require_apart(plan.x, count * sizeof(float), plan.table, table_count * sizeof(float), "x and table");
   return plan;
 }

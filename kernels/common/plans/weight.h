@@ -16,9 +16,11 @@ struct WeightPlan {
   uint32_t in_features;
 
   bool affine() const { return kind == APIQ_WEIGHT_AFFINE; }
+  bool lut() const { return kind == APIQ_WEIGHT_LUT; }
+  bool packed() const { return kind != APIQ_WEIGHT_DENSE; }
 };
 
-// Bytes of the packed form of an affine weight; each backend has its own layout and defines this.
+// Bytes of the packed form of an affine or lut weight; each backend has its own layout and defines this.
 uint64_t packed_bytes(const WeightPlan& weight);
 
 // Checks the enumerators and the shape; `name` is the argument's name in apiq.h. The data is not looked at.
@@ -30,8 +32,9 @@ struct RepackPlan {
   WeightPlan weight;        // data: null
   std::byte* target;        // packed_bytes(weight)
   const uint32_t* qweight;  // [in*bits/32, out]
-  const void* zeros;        // uint32 [in/group, ceil(out*bits/32)], or float16 [in/group, out]
+  const void* zeros;        // uint32 [in/group, ceil(out*bits/32)], or float16 [in/group, out]; lut: null
   const uint16_t* scales;   // float16 [in/group, out]
+  const float* table;       // [2^bits]; affine: null
   uint64_t qweight_bytes;
   uint64_t zeros_bytes;
   uint64_t scales_bytes;

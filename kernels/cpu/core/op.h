@@ -20,6 +20,9 @@ class Worker {
   // Records an asynchronous failure (the first one wins); the next synchronize, download or launch reports it.
   void fail(apiq_status status, const char* text);
 
+  // Uninitialised memory of the op that runs, the same for all threads and phases: Op::shared_bytes() of it, 64-byte aligned.
+  std::byte* shared() const;
+
   struct Region* region = nullptr;  // set by the pool
   size_t scratch_bytes() const { return capacity_; }
 
@@ -40,6 +43,8 @@ class Op {
   virtual uint64_t items(uint32_t phase) const = 0;
   // How many neighbouring items a thread takes at once.
   virtual uint64_t grain(uint32_t /*phase*/) const { return 1; }
+  // How much memory the threads share while the op runs. What it holds is gone when the next op begins.
+  virtual uint64_t shared_bytes() const { return 0; }
   // Items [begin, end) of a phase. All items of a phase end before the next phase begins. Must not throw.
   virtual void run(uint32_t phase, uint64_t begin, uint64_t end, Worker& worker) = 0;
 };

@@ -97,6 +97,8 @@ std::byte* Worker::scratch(size_t bytes) {
   return memory_.get();
 }
 
+std::byte* Worker::shared() const { return region->shared; }
+
 void Worker::fail(apiq_status status, const char* text) {
   apiq_status expected = APIQ_OK;
   if (region->status.compare_exchange_strong(expected, status)) region->text = text;
@@ -130,7 +132,14 @@ void ThreadPool::serve(uint32_t index) {
   }
 }
 
+void ThreadPool::share_memory(std::span<Op* const> ops) {
+  uint64_t bytes = 0;
+  for (const Op* op : ops) bytes = std::max(bytes, op->shared_bytes());
+  region_.shared = bytes == 0 ? nullptr : shared_.scratch(bytes);
+}
+
 Failure ThreadPool::run(std::span<Op* const> ops, uint32_t limit) {
+  share_memory(ops);
   region_.ops = ops;
   // Waking the others costs more than a small op.
   region_.workers = has_shared_phase(ops) ? std::min(threads(), std::max(limit, 1u)) : 1;
@@ -153,7 +162,7 @@ Failure ThreadPool::run(std::span<Op* const> ops, uint32_t limit) {
 }
 
 uint64_t ThreadPool::scratch_bytes() const {
-  uint64_t sum = 0;
+  uint64_t sum = shared_.scratch_bytes();
   for (const Worker& worker : workers_) sum += worker.scratch_bytes();
   return sum;
 }

@@ -23,6 +23,7 @@ namespace apiq::cpu {
 struct Region {
   std::span<Op* const> ops;
   uint32_t workers = 1;
+  std::byte* shared = nullptr;
   std::atomic<uint32_t> arrived{0};
   std::atomic<uint32_t> generation{0};
   std::atomic<uint64_t> next{0};  // first item nobody has taken
@@ -38,16 +39,19 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   uint32_t threads() const { return static_cast<uint32_t>(workers_.size()); }
-  // Runs the ops in order on all threads, or on the first `limit` of them. Returns the first Worker::fail, if any.
+  // Runs the ops in order on all threads, or on the first `limit` of them. Returns the first Worker::fail, if any. Throws
+  // std::bad_alloc, before anything runs, where the memory that an op's threads share cannot be had.
   Failure run(std::span<Op* const> ops, uint32_t limit = UINT32_MAX);
   uint64_t scratch_bytes() const;
 
  private:
   void serve(uint32_t index);
+  void share_memory(std::span<Op* const> ops);
 
   std::vector<Worker> workers_;
   std::vector<std::thread> threads_;
   Region region_;
+  Worker shared_;  // holds the region's shared memory
   std::atomic<uint32_t> launches_{0};  // bumped to start a region
   std::atomic<uint32_t> running_{0};   // workers that have not left the region yet
   std::atomic<bool> stopping_{false};

@@ -53,8 +53,8 @@ struct FloatKernels {
   // Sum of squares in 16 lanes and a tree, then x * (1 / sqrt(mean + eps)) * weight.
   void (*rms_norm)(const float* x, const float* weight, float* y, uint32_t cols, float eps);
 
-  // One row: x [n_heads, head_dim], table [2, head_dim / 2].
-  void (*rotary)(float* x, const float* table, uint32_t n_heads, uint32_t head_dim);
+  // One row: x [n_heads, head_dim], table [2, head_dim / 2]. inverse: by the negative angles.
+  void (*rotary)(float* x, const float* table, uint32_t n_heads, uint32_t head_dim, bool inverse);
 
   // One row and head into its block: k [head_dim, 16], v [16, head_dim]. Index: dtype of the cache.
   void (*kv_store[2])(const float* key, const float* value, void* k, void* v, uint32_t slot, uint32_t head_dim);
@@ -66,8 +66,9 @@ struct FloatKernels {
   void (*lora_down[2])(const float* x, uint32_t in_features, LoraRows rows, const void* a, uint32_t n_ranks, float* h, uint64_t h_stride);
 
   // y[r, o] = fma(scale, sum over ranks, in order, of h[r, k] * b[k, o], y[r, o]) for o in [first, end). Index: dtype of b.
+  // With factors [2, out_features], then y[r, o] = fma(factors[0, o], y[r, o], factors[1, o]).
   void (*lora_up[2])(const float* h, uint64_t h_stride, LoraRows rows, const void* b, uint32_t rank, uint32_t out_features, uint32_t first,
-                     uint32_t end, float scale, float* y);
+                     uint32_t end, float scale, const float* factors, float* y);
 
   void (*silu_mul)(const float* gate, const float* up, float* y, uint64_t count);
   void (*add)(const float* a, const float* b, float* y, uint64_t count);

@@ -107,6 +107,56 @@ inline float maximum(Vec16 v) {
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
+inline Vec16 square_root(Vec16 v) { return {_mm256_sqrt_ps(v.lo), _mm256_sqrt_ps(v.hi)}; }
+inline Vec16 round_even(Vec16 v) {
+  constexpr int mode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  return {_mm256_round_ps(v.lo, mode), _mm256_round_ps(v.hi, mode)};
+}
+
+inline void store_bytes(uint8_t* p, Vec16 v) {
+  const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(v.lo), _mm256_cvtps_epi32(v.hi));
+  const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);
+  const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
+}
+inline void store_bytes_n(uint8_t* p, Vec16 v, uint32_t n) {
+  uint8_t copy[16];
+  store_bytes(copy, v);
+  std::memcpy(p, copy, n);
+}
+
+struct Double16 {
+  __m256d quarter[4];
+};
+
+inline __m256d quarter_of(Vec16 v, int i) {
+  const __m256 half = i < 2 ? v.lo : v.hi;
+  return _mm256_cvtps_pd(i % 2 == 0 ? _mm256_castps256_ps128(half) : _mm256_extractf128_ps(half, 1));
+}
+inline Double16 zero_sums() {
+  const __m256d zeros = _mm256_setzero_pd();
+  return {{zeros, zeros, zeros, zeros}};
+}
+inline Double16 load_sums(const double* p) {
+  return {{_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4), _mm256_loadu_pd(p + 8), _mm256_loadu_pd(p + 12)}};
+}
+inline void store_sums(double* p, Double16 s) {
+  for (int i = 0; i < 4; i++) _mm256_storeu_pd(p + i * 4, s.quarter[i]);
+}
+inline Double16 add_to(Double16 s, Vec16 v) {
+  for (int i = 0; i < 4; i++) s.quarter[i] = _mm256_add_pd(s.quarter[i], quarter_of(v, i));
+  return s;
+}
+inline Double16 add_product(Double16 s, Vec16 a, Vec16 b) {
+  for (int i = 0; i < 4; i++) s.quarter[i] = _mm256_fmadd_pd(quarter_of(a, i), quarter_of(b, i), s.quarter[i]);
+  return s;
+}
+inline double sum(Double16 s) {
+  const __m256d four = _mm256_add_pd(_mm256_add_pd(s.quarter[0], s.quarter[2]), _mm256_add_pd(s.quarter[1], s.quarter[3]));
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
 inline __m256 scale_half(__m256 v, __m256 t) {
   const __m256i n = _mm256_sub_epi32(_mm256_castps_si256(t), _mm256_set1_epi32(0x4b400000));
   const __m256i first = _mm256_srai_epi32(n, 1);

@@ -75,6 +75,44 @@ inline float maximum(Vec16 v) {
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
+inline Vec16 square_root(Vec16 v) { return {_mm512_sqrt_ps(v.v)}; }
+inline Vec16 round_even(Vec16 v) {
+  return {_mm512_roundscale_ps(v.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+
+inline void store_bytes(uint8_t* p, Vec16 v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v.v)));
+}
+inline void store_bytes_n(uint8_t* p, Vec16 v, uint32_t n) {
+  _mm_mask_storeu_epi8(p, first_lanes(n), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v.v)));
+}
+
+struct Double16 {
+  __m512d lo;
+  __m512d hi;
+};
+
+inline __m512d low_doubles(Vec16 v) { return _mm512_cvtps_pd(_mm512_castps512_ps256(v.v)); }
+inline __m512d high_doubles(Vec16 v) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(v.v, 1)); }
+inline Double16 zero_sums() { return {_mm512_setzero_pd(), _mm512_setzero_pd()}; }
+inline Double16 load_sums(const double* p) { return {_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)}; }
+inline void store_sums(double* p, Double16 s) {
+  _mm512_storeu_pd(p, s.lo);
+  _mm512_storeu_pd(p + 8, s.hi);
+}
+inline Double16 add_to(Double16 s, Vec16 v) {
+  return {_mm512_add_pd(s.lo, low_doubles(v)), _mm512_add_pd(s.hi, high_doubles(v))};
+}
+inline Double16 add_product(Double16 s, Vec16 a, Vec16 b) {
+  return {_mm512_fmadd_pd(low_doubles(a), low_doubles(b), s.lo), _mm512_fmadd_pd(high_doubles(a), high_doubles(b), s.hi)};
+}
+inline double sum(Double16 s) {
+  const __m512d eight = _mm512_add_pd(s.lo, s.hi);
+  const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
 inline Vec16 scale_by_power_of_2(Vec16 v, Vec16 t) {
   const __m512i n = _mm512_sub_epi32(_mm512_castps_si512(t.v), _mm512_set1_epi32(0x4b400000));
   const __m512i first = _mm512_srai_epi32(n, 1);

@@ -25,4 +25,28 @@ inline Vec16 exp(Vec16 x) {
   return scale_by_power_of_2(p, t);
 }
 
+// 1 / (1 + e^-x), relative error below 3e-7.
+inline Vec16 sigmoid(Vec16 x) { return div(broadcast(1.0f), add(broadcast(1.0f), exp(sub(zero(), x)))); }
+
+// Either kind of a loop's step: 16 lanes, or the first n < 16 at its end.
+struct Whole {};
+struct Part {
+  uint32_t n;
+};
+
+inline Vec16 load(const float* p, Whole) { return load(p); }
+inline Vec16 load(const float* p, Part part) { return load_n(p, part.n); }
+inline void store(float* p, Vec16 v, Whole) { store(p, v); }
+inline void store(float* p, Vec16 v, Part part) { store_n(p, v, part.n); }
+inline void store_bytes(uint8_t* p, Vec16 v, Whole) { store_bytes(p, v); }
+inline void store_bytes(uint8_t* p, Vec16 v, Part part) { store_bytes_n(p, v, part.n); }
+
+// Calls f(index, Whole or Part) for every 16 of `count` elements.
+template <class F>
+[[gnu::always_inline]] inline void each16(uint64_t count, F f) {
+  uint64_t i = 0;
+  for (; i + 16 <= count; i += 16) f(i, Whole{});
+  if (i < count) f(i, Part{static_cast<uint32_t>(count - i)});
+}
+
 }  // namespace apiq::cpu::APIQ_ISA

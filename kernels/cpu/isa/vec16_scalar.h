@@ -8,7 +8,13 @@
 //   less(a, b)                                          one bit a lane, lane 0 lowest
 //   select(mask, a, b)                                  lanes of a where the mask's bit is 1, else of b
 //   sum(v) maximum(v)                                   a fixed tree: lanes i and i+8, then i+4, i+2, i+1
+//   square_root(v)
+//   round_even(v)                                       to the nearest whole number, ties to even; keeps NaN and the sign of 0
+//   store_bytes(p, v) store_bytes_n(p, v, n)            whole numbers 0 .. 255 as uint8
 //   scale_by_power_of_2(v, t)                           see exp() in vec16_math.h
+//   Double16                                            16 sums in double precision: zero_sums(), load_sums(p), store_sums(p, s),
+//                                                       add_to(s, v), add_product(s, a, b) = s + a b rounded once, and sum(s) with
+//                                                       the tree of sum(v)
 //   accumulators                                        how many Vec16 a kernel may keep in registers as sums
 //
 // A kernel is written once over Vec16 in `namespace apiq::cpu::APIQ_ISA` and compiled once per instruction set; all
@@ -111,6 +117,54 @@ inline float maximum(Vec16 v) {
     for (int i = 0; i < half; i++) v.lane[i] = v.lane[i] > v.lane[i + half] ? v.lane[i] : v.lane[i + half];
   }
   return v.lane[0];
+}
+
+inline Vec16 square_root(Vec16 v) {
+  return lanes::map([&](int i) { return __builtin_sqrtf(v.lane[i]); });
+}
+
+// Adding 2^23 leaves no bits for a fraction; from there on, floats are whole.
+inline Vec16 round_even(Vec16 v) {
+  return lanes::map([&](int i) {
+    const float x = v.lane[i];
+    const float shift = __builtin_copysignf(0x1p23f, x);
+    const float rounded = __builtin_copysignf((x + shift) - shift, x);
+    return __builtin_fabsf(x) < 0x1p23f ? rounded : x;
+  });
+}
+
+inline void store_bytes_n(uint8_t* p, Vec16 v, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++) p[i] = static_cast<uint8_t>(static_cast<int32_t>(v.lane[i]));
+}
+inline void store_bytes(uint8_t* p, Vec16 v) { store_bytes_n(p, v, 16); }
+
+struct Double16 {
+  double lane[16];
+};
+
+inline Double16 zero_sums() { return {}; }
+inline Double16 load_sums(const double* p) {
+  Double16 s;
+  for (int i = 0; i < 16; i++) s.lane[i] = p[i];
+  return s;
+}
+inline void store_sums(double* p, Double16 s) {
+  for (int i = 0; i < 16; i++) p[i] = s.lane[i];
+}
+inline Double16 add_to(Double16 s, Vec16 v) {
+  for (int i = 0; i < 16; i++) s.lane[i] += static_cast<double>(v.lane[i]);
+  return s;
+}
+// The product of two floats is exact in double precision: this equals a fused multiply-add.
+inline Double16 add_product(Double16 s, Vec16 a, Vec16 b) {
+  for (int i = 0; i < 16; i++) s.lane[i] += static_cast<double>(a.lane[i]) * static_cast<double>(b.lane[i]);
+  return s;
+}
+inline double sum(Double16 s) {
+  for (int half = 8; half != 0; half /= 2) {
+    for (int i = 0; i < half; i++) s.lane[i] += s.lane[i + half];
+  }
+  return s.lane[0];
 }
 
 inline Vec16 scale_by_power_of_2(Vec16 v, Vec16 t) {

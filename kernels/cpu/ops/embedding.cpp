@@ -30,6 +30,8 @@ class Embedding final : public Op {
         report(worker, APIQ_OUT_OF_RANGE, "Cannot look up row %" PRIu64 ": received id %d, expected 0 to %u", row, id, table.out_features - 1);
       } else if (table.affine()) {
         packed_.dequantize(affine_matrix(table), static_cast<uint32_t>(id), 1, y, width);
+      } else if (table.lut()) {
+        packed_.dequantize_lut(lut_matrix(table), static_cast<uint32_t>(id), 1, y, width);
       } else {
         const uint64_t element = table.dtype == APIQ_F32 ? sizeof(float) : sizeof(uint16_t);
         widen_(table.data + static_cast<uint64_t>(id) * width * element, y, width);

@@ -25,7 +25,7 @@ class Linear final : public Op {
       reads_floats |= !int8;
       first_tile_[i] = tiles_;
       tiles_ += affine_matrix(weight).tiles();
-      weight_bytes_ += weight.affine() ? packed_bytes(weight) : uint64_t{weight.out_features} * weight.in_features * 2;
+      weight_bytes_ += weight.packed() ? packed_bytes(weight) : uint64_t{weight.out_features} * weight.in_features * 2;
     }
     const uint64_t row_bytes = uint64_t{plan_.in_features} * (reads_floats ? sizeof(float) : 1);
     span_rows_ = static_cast<uint32_t>(std::clamp<uint64_t>(span_bytes / row_bytes / span_step * span_step, span_step, max_span_rows));
@@ -98,6 +98,11 @@ class Linear final : public Op {
     const uint64_t column = tile * tile_rows;
     Output output{nullptr, part.weight.out_features, part.bias == nullptr ? nullptr : part.bias + column,
                   static_cast<uint32_t>(std::min<uint64_t>(tile_rows, part.weight.out_features - column))};
+    if (part.weight.lut()) {
+      output.y = part.y + uint64_t{first_row} * part.weight.out_features + column;
+      const float* const x = plan_.x + uint64_t{first_row} * plan_.in_features;
+      return kernels_.lut(lut_matrix(part.weight), tile, x, plan_.in_features, end_row - first_row, output);
+    }
     for (uint32_t row = first_row; row < end_row; row += step) {
       output.y = part.y + uint64_t{row} * part.weight.out_features + column;
       const float* const x = plan_.x + uint64_t{row} * plan_.in_features;

@@ -11,7 +11,7 @@ namespace apiq::cpu {
 namespace {
 
 // Phase 0: h = x A^T for every (row, slot of the row, part); an item is a tile of ranks.
-// Phase 1: y += scale * h B; an item is a tile of outputs, so one thread adds both slots of a row, in order.
+// Phase 1: y += scale * h B, then DoRA's factors; an item is a tile of outputs, so one thread adds both slots of a row, in order.
 // Rows come in tiles of 64; inside a tile, rows with the same adapter are computed together.
 class Lora final : public Op {
  public:
@@ -103,8 +103,9 @@ class Lora final : public Op {
     const uint32_t end = std::min(first_output + outputs_per_tile, out_features);
     for (uint32_t which = 0; which < 2; which++) {
       each_slot(tile, part, which, worker, [&](const apiq_lora_slot& slot, LoraRows rows) {
+        const std::byte* factors = slot.factors == 0 ? nullptr : plan_.pool + lora_factors_offset(slot, out_features);
         kernels_.lora_up[slot.dtype](h(part, which), plan_.max_rank, rows, plan_.pool + slot.b_offset, slot.rank, out_features, first_output,
-                                     end, slot.scale, plan_.parts[part].y);
+                                     end, slot.scale, reinterpret_cast<const float*>(factors), plan_.parts[part].y);
       });
     }
   }

@@ -18,7 +18,7 @@ class Rotary final : public Op {
 
   void run(uint32_t, uint64_t begin, uint64_t end, Worker&) override {
     for (uint64_t row = begin * rows_; row < std::min<uint64_t>(end * rows_, plan_.rows); row++) {
-      kernels_.rotary(plan_.x + row * width_, plan_.table + row * plan_.head_dim, plan_.n_heads, plan_.head_dim);
+      kernels_.rotary(plan_.x + row * width_, plan_.table + row * plan_.head_dim, plan_.n_heads, plan_.head_dim, plan_.inverse);
     }
   }
 

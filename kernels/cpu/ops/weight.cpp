@@ -1,13 +1,17 @@
 // apiq_weight_packed_bytes, apiq_weight_repack and apiq_weight_dequantize.
 #include "../../common/plans/weight.h"
 
+#include <cstring>
+
 #include "../core/context.h"
 #include "../packed/matrices.h"
 #include "../packed/repack.h"
 
 namespace apiq {
 
-uint64_t packed_bytes(const WeightPlan& weight) { return cpu::affine_matrix(weight).bytes(); }
+uint64_t packed_bytes(const WeightPlan& weight) {
+  return weight.lut() ? cpu::lut_matrix(weight).bytes() : cpu::affine_matrix(weight).bytes();
+}
 
 namespace cpu {
 namespace {
@@ -16,7 +20,14 @@ namespace {
 class Repack final : public Op {
  public:
   explicit Repack(const RepackPlan& plan)
-      : source_{plan.qweight, plan.zeros, plan.scales, plan.format}, matrix_(affine_matrix(plan.weight)), target_(plan.target) {}
+      : source_{plan.qweight, plan.zeros, plan.scales, plan.format}, matrix_(affine_matrix(plan.weight)), target_(plan.target) {
+    if (!plan.weight.lut()) return;
+    matrix_ = lut_matrix(plan.weight).codes;
+    float header[table_entries];
+    for (uint32_t i = 0; i < table_entries; i++) header[i] = plan.table[i & ((1u << plan.weight.bits) - 1)];
+    std::memcpy(target_, header, sizeof header);
+    target_ += sizeof header;
+  }
 
   uint64_t items(uint32_t) const override { return matrix_.tiles(); }
   // Four tiles are 256 B of every source line: whole cache lines and few pages touched twice.
@@ -36,18 +47,20 @@ class Repack final : public Op {
 // Items are rows.
 class Dequantize final : public Op {
  public:
-  Dequantize(const DequantizePlan& plan, Isa isa) : plan_(plan), matrix_(affine_matrix(plan.weight)), kernels_(packed_kernels(isa)) {}
+  Dequantize(const DequantizePlan& plan, Isa isa) : plan_(plan), kernels_(packed_kernels(isa)) {}
 
   uint64_t items(uint32_t) const override { return plan_.n_rows; }
   uint64_t grain(uint32_t) const override { return tile_rows; }
   void run(uint32_t, uint64_t begin, uint64_t end, Worker&) override {
-    kernels_.dequantize(matrix_, plan_.first_row + static_cast<uint32_t>(begin), static_cast<uint32_t>(end - begin),
-                        plan_.y + begin * matrix_.in_features, matrix_.in_features);
+    const WeightPlan& weight = plan_.weight;
+    const uint32_t first = plan_.first_row + static_cast<uint32_t>(begin), rows = static_cast<uint32_t>(end - begin);
+    float* const y = plan_.y + begin * weight.in_features;
+    if (weight.lut()) return kernels_.dequantize_lut(lut_matrix(weight), first, rows, y, weight.in_features);
+    kernels_.dequantize(affine_matrix(weight), first, rows, y, weight.in_features);
   }
 
  private:
   DequantizePlan plan_;
-  AffineMatrix matrix_;
   const PackedKernels& kernels_;
 };
 
@@ -61,7 +74,7 @@ extern "C" apiq_status apiq_weight_packed_bytes(uint64_t context, const apiq_wei
   return cpu::enter(context, [&](cpu::Context&) {
     APIQ_REQUIRE(weight != nullptr && bytes != nullptr, "the weight and its length must not be null");
     const WeightPlan shape = weight_shape(*weight, "weight");
-    APIQ_REQUIRE(shape.affine(), "weight.kind: received a dense matrix, expected APIQ_WEIGHT_AFFINE");
+    APIQ_REQUIRE(shape.packed(), "weight.kind: received a dense matrix, expected APIQ_WEIGHT_AFFINE or APIQ_WEIGHT_LUT");
     *bytes = packed_bytes(shape);
   });
 }
@@ -75,7 +88,7 @@ extern "C" apiq_status apiq_weight_repack(uint64_t context, const apiq_weight_re
     found.run_now(op);
     if (!repack.release_source) return;
     found.release_pages(args->qweight, repack.qweight_bytes);
-    found.release_pages(args->zeros, repack.zeros_bytes);
+    if (args->zeros.buffer != 0) found.release_pages(args->zeros, repack.zeros_bytes);
     found.release_pages(args->scales, repack.scales_bytes);
   });
 }

@@ -43,9 +43,15 @@ struct PackedKernels {
   // tree: l and l+8, l and l+4, l and l+2, l and l+1.
   void (*dense)(const DenseMatrix& matrix, uint64_t tile, const float* x, uint64_t x_stride, uint32_t tokens, const Output& output);
 
+  // y[t, 0..16) = tile * x[t], for any number of tokens. In a group, table[q] * x of column c goes to partial sum c mod 2 with one
+  // fma, in order; groups in order: acc = fma(scale, p0 + p1, acc).
+  void (*lut)(const LutMatrix& matrix, uint64_t tile, const float* x, uint64_t x_stride, uint32_t tokens, const Output& output);
+
   // y[r, in_features], rows `stride` floats apart, = rows first_row .. of the matrix: scale * float(q - z), or fma(scale, q, m).
   // For apiq_weight_dequantize, and for apiq_embedding of an affine table.
   void (*dequantize)(const AffineMatrix& matrix, uint32_t first_row, uint32_t rows, float* y, uint64_t stride);
+  // The same of a lut matrix: scale * table[q].
+  void (*dequantize_lut)(const LutMatrix& matrix, uint32_t first_row, uint32_t rows, float* y, uint64_t stride);
 };
 
 const PackedKernels& packed_kernels(Isa isa);

@@ -4,6 +4,7 @@
 #include "dense_tile.h"
 #include "dispatch.h"
 #include "f32_tile.h"
+#include "lut_tile.h"
 #include "quantize.h"
 
 namespace apiq::cpu::avx2 {
@@ -12,7 +13,7 @@ static void affine_f32(const AffineMatrix& matrix, uint64_t tile, const float* x
   run_tile<F32Tile, max_f32_tokens, uint64_t, const float*, uint64_t, const Output&>(tokens, matrix, tile, x, x_stride, output);
 }
 
-const PackedKernels kernels = {int8_tokens, max_f32_tokens, quantize, affine_int8, affine_f32, dense, dequantize};
+const PackedKernels kernels = {int8_tokens, max_f32_tokens, quantize, affine_int8, affine_f32, dense, lut, dequantize, dequantize_lut};
 
 }  // namespace apiq::cpu::avx2
 #endif

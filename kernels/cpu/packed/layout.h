@@ -24,6 +24,10 @@
 //   float m     32 B   a float16 a row
 //
 // Rows past out_features in the last tile have zero scales, zeros and fields.
+//
+// A lut matrix is the same without zeros, for 2, 3 and 4 bits, behind a header:
+//
+//   matrix | 16 float32, 64 B | tile 0 | tile 1 | ...        entry i of the header is table[i mod 2^bits]
 #pragma once
 
 #include <cstddef>
@@ -41,14 +45,18 @@ constexpr uint32_t tile_rows = 16;
 constexpr uint32_t unit_bytes = 64;
 constexpr uint32_t chunk_columns = 32;
 constexpr uint32_t chunk_fields = chunk_columns / 4;
+constexpr uint32_t max_group = 128;
 
 APIQ_LAYOUT constexpr uint64_t round_up(uint64_t value, uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+// A kind of zero besides APIQ_ZERO_*: none is stored.
+constexpr uint32_t no_zeros = 2;
 
 struct AffineMatrix {
   const std::byte* data = nullptr;
   uint32_t bits = 0;
   uint32_t group = 0;
-  uint32_t zero = 0;  // APIQ_ZERO_*
+  uint32_t zero = 0;  // APIQ_ZERO_* or no_zeros
   uint32_t out_features = 0;
   uint32_t in_features = 0;
 
@@ -56,6 +64,7 @@ struct AffineMatrix {
   APIQ_LAYOUT uint32_t tiles() const { return (out_features + tile_rows - 1) / tile_rows; }
 
   APIQ_LAYOUT uint64_t zero_bytes_per_group() const {
+    if (zero == no_zeros) return 0;
     if (zero == APIQ_ZERO_FLOAT) return 32;
     return bits == 2 ? 4 : bits == 8 ? 16 : 8;
   }
@@ -71,6 +80,16 @@ struct AffineMatrix {
   APIQ_LAYOUT uint64_t chunks_offset(uint32_t g) const { return zeros_bytes() + g / 2 * pair_bytes() + 64 + g % 2 * chunk_bytes_per_group(); }
 
   APIQ_LAYOUT const std::byte* tile(uint64_t index) const { return data + index * tile_bytes(); }
+};
+
+constexpr uint32_t table_entries = 16;
+
+struct LutMatrix {
+  AffineMatrix codes;  // with no_zeros
+  const float* table = nullptr;
+
+  static constexpr uint64_t header_bytes = table_entries * sizeof(float);
+  APIQ_LAYOUT uint64_t bytes() const { return header_bytes + codes.bytes(); }
 };
 
 }  // namespace apiq::cpu

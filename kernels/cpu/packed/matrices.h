@@ -10,6 +10,12 @@ inline AffineMatrix affine_matrix(const WeightPlan& weight) {
   return {weight.data, weight.bits, weight.group, weight.zero, weight.out_features, weight.in_features};
 }
 
+inline LutMatrix lut_matrix(const WeightPlan& weight) {
+  const std::byte* const codes = weight.data == nullptr ? nullptr : weight.data + LutMatrix::header_bytes;
+  return {{codes, weight.bits, weight.group, no_zeros, weight.out_features, weight.in_features},
+          reinterpret_cast<const float*>(weight.data)};
+}
+
 inline DenseMatrix dense_matrix(const WeightPlan& weight) {
   return {weight.data, weight.dtype, weight.out_features, weight.in_features};
 }

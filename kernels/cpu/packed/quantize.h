@@ -10,8 +10,6 @@
 
 namespace apiq::cpu::APIQ_ISA {
 
-constexpr uint32_t max_group = 128;
-
 struct GroupScale {
   float scale;
   float inverse;

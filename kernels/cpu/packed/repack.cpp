@@ -19,6 +19,7 @@ uint32_t stream_value(Word word, uint64_t index, uint32_t bits) {
 
 void repack_zeros(const GptqSource& source, const AffineMatrix& matrix, uint32_t first_row, uint32_t rows, std::byte* target) {
   const uint32_t bits = matrix.bits;
+  if (matrix.zero == no_zeros) return;
   if (matrix.zero == APIQ_ZERO_FLOAT) {
     const uint16_t* minimums = static_cast<const uint16_t*>(source.zeros) + first_row;
     for (uint32_t g = 0; g < matrix.groups(); g++) {

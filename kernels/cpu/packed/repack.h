@@ -5,7 +5,7 @@
 
 namespace apiq::cpu {
 
-// The source, as apiq_weight_repack_args describes it. `zeros` is int32 words or float16 minimums.
+// The source, as apiq_weight_repack_args describes it. `zeros` is int32 words, float16 minimums or null.
 struct GptqSource {
   const uint32_t* qweight;
   const void* zeros;

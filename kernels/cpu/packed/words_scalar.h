@@ -5,7 +5,12 @@
 //   shift_right(w, n or counts)     logical, by one count or by one of each lane
 //   shift_left(w, n)
 //   keep(w, mask) either(a, b) minus(a, b)
+//   merge(mask, a, b)               bits of a where the mask's are 1, else of b
 //   to_float(w)                     of signed values
+//   load_table<bits>(p)             16 entries, aligned to 64, that repeat after 2^bits
+//   look_up(table, w)               entries; bits of w above the table's do not count
+//   lut_row_tokens lut_tokens       how many rows of x the kernels of lut_tile.h keep sums of in registers, two each: while codes
+//                                   are looked up, and without
 #pragma once
 
 #include <cstddef>
@@ -55,8 +60,30 @@ inline Words either(Words a, Words b) {
 inline Words minus(Words a, Words b) {
   return lanes::words([&](uint32_t i) { return a.lane[i] - b.lane[i]; });
 }
+inline Words merge(uint32_t mask, Words a, Words b) {
+  return lanes::words([&](uint32_t i) { return (a.lane[i] & mask) | (b.lane[i] & ~mask); });
+}
 inline Vec16 to_float(Words w) {
   return lanes::map([&](int i) { return static_cast<float>(static_cast<int32_t>(w.lane[i])); });
+}
+
+
+inline constexpr uint32_t lut_row_tokens = 1;
+inline constexpr uint32_t lut_tokens = 2;
+
+template <uint32_t bits>
+struct Table {
+  float entry[16];
+};
+template <uint32_t bits>
+inline Table<bits> load_table(const float* p) {
+  Table<bits> table;
+  std::memcpy(table.entry, p, sizeof table.entry);
+  return table;
+}
+template <uint32_t bits>
+inline Vec16 look_up(const Table<bits>& table, Words w) {
+  return lanes::map([&](int i) { return table.entry[w.lane[i] & 15]; });
 }
 
 }  // namespace apiq::cpu::scalar

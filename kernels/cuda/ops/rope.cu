@@ -33,6 +33,7 @@ struct RotaryArgs {
   Global<const float> table;  // [rows, 2, head_dim / 2]
   uint32_t n_heads;
   uint32_t half_dim;
+  float sign;  // of the angles
 };
 
 // Grid: a block per row; a thread turns one pair of one head at a time.
@@ -46,7 +47,7 @@ APIQ_KERNEL(rope_threads) rotary_kernel(RotaryArgs a) {
     const float low = a.x.load(at);
     const float high = a.x.load(at + a.half_dim);
     const float cos_i = a.table.load(table_first + i);
-    const float sin_i = a.table.load(table_first + a.half_dim + i);
+    const float sin_i = a.sign * a.table.load(table_first + a.half_dim + i);
     a.x.store(at, fma(-high, sin_i, low * cos_i));
     a.x.store(at + a.half_dim, fma(low, sin_i, high * cos_i));
   }
@@ -65,7 +66,8 @@ void run_rotary(Context& context, const RotaryPlan& plan) {
   const RotaryArgs args{{plan.x, uint64_t{plan.rows} * plan.n_heads * plan.head_dim},
                         {plan.table, uint64_t{plan.rows} * plan.head_dim},
                         plan.n_heads,
-                        plan.head_dim / 2};
+                        plan.head_dim / 2,
+                        plan.inverse ? -1.0f : 1.0f};
   context.stream().launch(rotary_kernel, line_of_blocks(plan.rows, rope_threads), args);
 }
 

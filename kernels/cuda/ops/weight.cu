@@ -4,7 +4,13 @@
 
 namespace apiq {
 
-uint64_t packed_bytes(const WeightPlan& weight) { return cuda::affine_words(cuda::affine_layout(weight)) * sizeof(uint32_t); }
+// Every op that takes a packed matrix asks for its size while its arguments are checked, so this is where a lut matrix is refused.
+uint64_t packed_bytes(const WeightPlan& weight) {
+  if (weight.lut()) {
+    fail(APIQ_UNSUPPORTED, "libapiq_cuda has no kernels for APIQ_WEIGHT_LUT; libapiq_cpu runs it, and `apiq export` makes it dense");
+  }
+  return cuda::affine_words(cuda::affine_layout(weight)) * sizeof(uint32_t);
+}
 
 namespace cuda {
 namespace {
@@ -45,7 +51,7 @@ apiq_status apiq_weight_packed_bytes(uint64_t context, const apiq_weight* weight
   return apiq::cuda::enter(context, [&](apiq::cuda::Context&) {
     APIQ_REQUIRE(weight != nullptr && bytes != nullptr, "weight and bytes must not be null");
     const apiq::WeightPlan shape = apiq::weight_shape(*weight, "weight");
-    APIQ_REQUIRE(shape.affine(), "weight.kind: received a dense matrix, expected APIQ_WEIGHT_AFFINE");
+    APIQ_REQUIRE(shape.packed(), "weight.kind: received a dense matrix, expected APIQ_WEIGHT_AFFINE or APIQ_WEIGHT_LUT");
     *bytes = apiq::packed_bytes(shape);
   });
 }

@@ -1,8 +1,7 @@
 import { readFileSync } from "node:fs";
-import { setImmediate } from "node:timers/promises";
-import { loadModel } from "../../engine/loaded_model.ts";
 import { sequenceNlls } from "../../eval/nll.ts";
 import { defineCommand } from "../command.ts";
+import { MODEL_FLAGS, openForEval, pause } from "../eval_flags.ts";
 
 /** Reads {"sequences": [[ids]]}. */
 function readSequences(path: string): number[][] {
@@ -28,46 +27,27 @@ function readSequences(path: string): number[][] {
 export const evalNllCommand = defineCommand({
   name: "eval nll",
   summary: "per-token negative log-likelihood of token sequences",
-  description: `The file holds {"sequences": [[ids]]}; the answer is {"nll": [[nats per token, the first omitted]]}. The folder needs no tokenizer.`,
+  description: [
+    'The file holds {"sequences": [[ids]]}; the answer is {"nll": [[nats per token, the first omitted]]}.',
+    "The folder needs no tokenizer.",
+  ].join("\n"),
   flags: {
-    model: { type: "string", summary: "model folder", placeholder: "DIR", required: true },
-    adapter: { type: "string", summary: "PEFT adapter folder", placeholder: "DIR" },
+    ...MODEL_FLAGS,
     tokens: { type: "string", summary: "JSON file with token ids", placeholder: "FILE", required: true },
-    activations: {
-      type: "string",
-      summary: "how packed linears treat their input",
-      choices: ["auto", "int8", "f32"],
-      default: "auto",
-    },
-    threads: { type: "integer", summary: "threads (0: all)", default: 0, min: 0, max: 1024 },
-    json: { type: "boolean", summary: "print JSON" },
   },
   examples: ["apiq eval nll --model m --tokens ids.json --json"],
   async run({ flags, out, signal }) {
     const sequences = readSequences(flags.tokens);
-    const longest = Math.max(2, ...sequences.map((tokens) => tokens.length));
-    using loaded = loadModel({
-      model: flags.model,
-      device: "auto",
-      threads: flags.threads,
-      contextLength: longest,
-      maxSequences: 1,
-      kvMemory: Number.POSITIVE_INFINITY,
-      activations: flags.activations,
-      adapters: flags.adapter === undefined ? {} : { adapter: flags.adapter },
-    });
+    const longest = sequences.reduce((most, tokens) => Math.max(most, tokens.length), 2);
+    const { loaded, adapterSlot } = openForEval(flags, { contextLength: longest, maxSequences: 1 });
+    using _owned = loaded;
     const vocab = loaded.config.vocabSize;
     const outside = sequences.flat().find((token) => token >= vocab);
     if (outside !== undefined) {
       throw new Error(`Cannot score: received token ${outside}, expected ids below ${vocab} (the model's vocabulary)`);
     }
-    const slot = flags.adapter === undefined ? -1 : (loaded.adapterSlots.get("adapter") ?? -1);
-    using bar = out.progress("scoring", sequences.length, "sequences");
-    const nlls = await sequenceNlls(loaded, sequences, slot, async (done) => {
-      bar.update(done);
-      await setImmediate();
-      signal.throwIfAborted();
-    });
+    using bar = out.progress("scoring", sequences.flat().length, "tokens");
+    const nlls = await sequenceNlls(loaded, sequences, adapterSlot, (done) => pause(signal, bar, done));
     bar.end();
     if (flags.json) {
       out.json({ nll: nlls.map((nll) => [...nll]) });

@@ -1,5 +1,5 @@
-// y += scale * (x A^T) B^T in two steps. Rows that share an adapter are taken together, so that its matrices are loaded once for
-// several of them; no sum's order depends on that.
+// y += scale * (x A^T) B^T in two steps, and then y = factor * y + shift where there are factors [2, out]. Rows that share an
+// adapter are taken together, so that its matrices are loaded once for several of them; no sum's order depends on that.
 #pragma once
 
 namespace apiq::cpu::APIQ_ISA {
@@ -57,7 +57,7 @@ void lora_down(const float* x, uint32_t in_features, LoraRows rows, const void* 
 // R rows times V vectors of outputs: lanes run along `out`. `n` is how many lanes the last vector has.
 template <uint32_t R, uint32_t V, class T>
 void lora_up_tile(const float* h, uint64_t h_stride, const uint32_t* rows, const T* b, uint32_t rank, uint32_t out_features,
-                         float scale, float* y, uint32_t n = 16) {
+                         float scale, const float* factors, float* y, uint32_t n = 16) {
   Vec16 sums[R][V];
   for (auto& of_row : sums) {
     for (Vec16& s : of_row) s = zero();
@@ -72,10 +72,15 @@ void lora_up_tile(const float* h, uint64_t h_stride, const uint32_t* rows, const
   for (uint32_t r = 0; r < R; r++) {
     for (uint32_t v = 0; v < V; v++) {
       float* target = y + uint64_t{rows[r]} * out_features + v * 16;
+      const float* factor = factors == nullptr ? nullptr : factors + v * 16;
       if (V == 1 && n < 16) {
-        store_n(target, fma(broadcast(scale), sums[r][v], load_n(target, n)), n);
+        Vec16 sum = fma(broadcast(scale), sums[r][v], load_n(target, n));
+        if (factor != nullptr) sum = fma(load_n(factor, n), sum, load_n(factor + out_features, n));
+        store_n(target, sum, n);
       } else {
-        store(target, fma(broadcast(scale), sums[r][v], load(target)));
+        Vec16 sum = fma(broadcast(scale), sums[r][v], load(target));
+        if (factor != nullptr) sum = fma(load(factor), sum, load(factor + out_features));
+        store(target, sum);
       }
     }
   }
@@ -83,26 +88,27 @@ void lora_up_tile(const float* h, uint64_t h_stride, const uint32_t* rows, const
 
 template <uint32_t R, uint32_t V, class T>
 void lora_up_columns(const float* h, uint64_t h_stride, const uint32_t* rows, const T* b, uint32_t rank, uint32_t out_features,
-                            uint32_t first, uint32_t end, float scale, float* y) {
+                            uint32_t first, uint32_t end, float scale, const float* factors, float* y) {
+  const auto at = [&](uint32_t o) { return factors == nullptr ? nullptr : factors + o; };
   uint32_t o = first;
-  for (; o + 16 * V <= end; o += 16 * V) lora_up_tile<R, V>(h, h_stride, rows, b + o, rank, out_features, scale, y + o);
+  for (; o + 16 * V <= end; o += 16 * V) lora_up_tile<R, V>(h, h_stride, rows, b + o, rank, out_features, scale, at(o), y + o);
   for (; o < end; o += 16) {
-    lora_up_tile<R, 1>(h, h_stride, rows, b + o, rank, out_features, scale, y + o, end - o < 16 ? end - o : 16);
+    lora_up_tile<R, 1>(h, h_stride, rows, b + o, rank, out_features, scale, at(o), y + o, end - o < 16 ? end - o : 16);
   }
 }
 
 template <class T>
 void lora_up(const float* h, uint64_t h_stride, LoraRows rows, const void* b, uint32_t rank, uint32_t out_features, uint32_t first,
-                    uint32_t end, float scale, float* y) {
+                    uint32_t end, float scale, const float* factors, float* y) {
   constexpr uint32_t R = accumulators >= 16 ? 4 : 2;
   constexpr uint32_t alone = accumulators >= 16 ? 8 : 4;
   const T* matrix = static_cast<const T*>(b);
   uint32_t r = 0;
   for (; r + R <= rows.count; r += R) {
-    lora_up_columns<R, accumulators / R>(h, h_stride, rows.index + r, matrix, rank, out_features, first, end, scale, y);
+    lora_up_columns<R, accumulators / R>(h, h_stride, rows.index + r, matrix, rank, out_features, first, end, scale, factors, y);
   }
   for (; r < rows.count; r++) {
-    lora_up_columns<1, alone>(h, h_stride, rows.index + r, matrix, rank, out_features, first, end, scale, y);
+    lora_up_columns<1, alone>(h, h_stride, rows.index + r, matrix, rank, out_features, first, end, scale, factors, y);
   }
 }
 

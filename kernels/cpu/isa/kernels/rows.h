@@ -33,13 +33,14 @@ void rms_norm(const float* x, const float* weight, float* y, uint32_t cols, floa
   if (rest != 0) store_n(y + whole, mul(mul(load_n(x + whole, rest), scale), load_n(weight + whole, rest)), rest);
 }
 
-void rotary(float* x, const float* table, uint32_t n_heads, uint32_t head_dim) {
+void rotary(float* x, const float* table, uint32_t n_heads, uint32_t head_dim, bool inverse) {
   const uint32_t half = head_dim / 2;
+  const Vec16 sign = broadcast(inverse ? -1.0f : 1.0f);
   for (uint32_t head = 0; head < n_heads; head++, x += head_dim) {
     for (uint32_t i = 0; i < half; i += 16) {
       const uint32_t n = half - i < 16 ? half - i : 16;
       const Vec16 c = load_n(table + i, n);
-      const Vec16 s = load_n(table + half + i, n);
+      const Vec16 s = mul(load_n(table + half + i, n), sign);
       const Vec16 a = load_n(x + i, n);
       const Vec16 b = load_n(x + half + i, n);
       store_n(x + i, sub(mul(a, c), mul(b, s)), n);

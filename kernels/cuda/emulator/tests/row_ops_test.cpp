@@ -64,6 +64,30 @@ const Register rotary("rope: table and rotation against float64, large positions
   expect_floats(session, rotate.x, expected, 3e-5, "x");
 });
 
+const Register rotary_inverse("rotary: the inverse undoes a rotation, scaled by the table's squared radius", [] {
+  const Session session;
+  const uint32_t rows = 3, heads = 5, half = 20;
+  std::vector<float> table(rows * 2 * half);
+  Random random(11);
+  for (uint32_t r = 0; r < rows; r++) {
+    for (uint32_t i = 0; i < half; i++) {
+      const float angle = random.uniform(-3, 3);
+      table[r * 2 * half + i] = 1.25f * std::cos(angle);
+      table[r * 2 * half + half + i] = 1.25f * std::sin(angle);
+    }
+  }
+  const std::vector<float> x = Random(12).floats(rows * heads * 2 * half);
+  apiq_rotary_args rotate{session.put(x), session.put(table), rows, heads, 2 * half, 0};
+  session.ok(apiq_rotary(session.context, &rotate), "rotary");
+  rotate.inverse = 1;
+  session.ok(apiq_rotary(session.context, &rotate), "rotary, inverse");
+  std::vector<double> expected;
+  for (const float value : x) expected.push_back(1.25 * 1.25 * value);
+  expect_floats(session, rotate.x, expected, 3e-5, "x");
+  rotate.inverse = 2;
+  session.refused(apiq_rotary(session.context, &rotate), APIQ_INVALID_ARGUMENT, "inverse: received 2, expected 0 or 1");
+});
+
 // `table` looked up for ids 3, -1, 0 and one past its end.
 void expect_embedding(const Session& session, const apiq_weight& table, const std::vector<double>& entries, const std::string& what) {
   const uint32_t width = table.in_features;

@@ -1,0 +1,2 @@
+#include "vec16_scalar.h"
+#include "kernels/training_table.h"

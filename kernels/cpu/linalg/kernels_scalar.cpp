@@ -1,0 +1,2 @@
+#include "../isa/vec16_scalar.h"
+#include "table.h"

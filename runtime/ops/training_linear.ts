@@ -1,0 +1,197 @@
+/** Linear layers of the training ops, forward and backward: a dense or packed base, and LoRA or DoRA on top of it. */
+import { type Context, F32, type Ref, WEIGHT_DENSE, type Weight } from "../../ffi/mod.ts";
+import type { Linear } from "../models/weights.ts";
+import type { Arena, Tensor } from "../tensor.ts";
+import { DoraScale } from "./dora.ts";
+import { matmul } from "./matmul.ts";
+import type { Tape } from "./tape.ts";
+import type { TrainingWeights } from "./training_weights.ts";
+
+/** LoRA in peft's layout: y += scale (x A^T) B^T (arXiv 2106.09685). Gradients are null where they are not wanted. */
+export interface TrainableLora {
+  /** float32 [rank, in] */
+  readonly a: Ref;
+  /** float32 [out, rank] */
+  readonly b: Ref;
+  readonly da: Ref | null;
+  readonly db: Ref | null;
+  readonly rank: number;
+  readonly scale: number;
+  /**
+   * DoRA (arXiv 2402.09353): y = c (x W^T + scale (x A^T) B^T), c = magnitude / |W + scale B A| with the norm of each row held
+   * constant.
+   */
+  readonly dora: { readonly magnitude: Ref; readonly dmagnitude: Ref | null } | null;
+}
+
+/** How a linear runs in training. A backward pass overwrites its gradients, or adds to them where it is told so. */
+export interface TrainableLinear {
+  /** float32 [out, in] used in this step; null: the linear's own weight. */
+  readonly weight: Ref | null;
+  /** float32 [out, in] */
+  readonly dweight: Ref | null;
+  readonly lora: TrainableLora | null;
+  /** Called once the linear's gradients have been enqueued; a `dweight` shared by several linears is used up here. */
+  readonly gradientsReady?: () => void;
+}
+
+export interface LinearContext {
+  readonly context: Context;
+  readonly arena: Arena;
+  readonly weights: TrainingWeights;
+  /** float32 [rows], all 1 */
+  readonly ones: Ref;
+}
+
+/** One linear's forward pass, with what its backward pass reads. */
+export class LinearPass {
+  readonly #o: LinearContext;
+  readonly #x: Tensor;
+  readonly #linear: Linear;
+  readonly #weight: Weight;
+  readonly trainable: TrainableLinear | null;
+  readonly y: Tensor;
+  /** x A^T, [rows, rank] */
+  #low: Tensor | null = null;
+  #dora: DoraScale | null = null;
+
+  /** @param y [rows, out], where the result goes */
+  constructor(options: LinearContext, x: Tensor, linear: Linear, trainable: TrainableLinear | null, y: Tensor) {
+    this.#o = options;
+    this.#x = x;
+    this.#linear = linear;
+    this.trainable = trainable;
+    this.y = y;
+    const { outFeatures, inFeatures } = linear.weight;
+    this.#weight = trainable?.weight
+      ? { data: trainable.weight, kind: WEIGHT_DENSE, dtype: F32, bits: 0, group: 0, zero: 0, outFeatures, inFeatures }
+      : linear.weight;
+  }
+
+  /** Whether it has parameters that want a gradient. */
+  get learns(): boolean {
+    const lora = this.trainable?.lora;
+    return Boolean(this.trainable?.dweight || lora?.da || lora?.db || lora?.dora?.dmagnitude);
+  }
+
+  forward(): void {
+    const { context, arena, weights, ones } = this.#o;
+    const { outFeatures: out, inFeatures } = this.#weight;
+    const rows = this.y.shape[0];
+    const lora = this.trainable?.lora ?? null;
+    const { bias } = this.#linear;
+    const product = lora?.dora ? arena.take(this.y.shape) : this.y;
+    const addBias = (add: boolean): void =>
+      matmul(context, { a: ones, b: bias as Ref, c: this.y.ref, m: rows, n: out, k: 1, add });
+    const biasFirst = bias !== null && product === this.y;
+    if (biasFirst) addBias(false);
+    weights.visit(this.#weight, (weight, first, n) =>
+      matmul(context, {
+        a: this.#x.ref,
+        b: weight,
+        c: offset(product.ref, first),
+        m: rows,
+        n,
+        k: inFeatures,
+        transposeB: true,
+        ldc: out,
+        add: biasFirst,
+      }),
+    );
+    if (!lora) return;
+    const { a, b, rank, scale } = lora;
+    this.#low = arena.take([rows, rank]);
+    matmul(context, { a: this.#x.ref, b: a, c: this.#low.ref, m: rows, n: rank, k: inFeatures, transposeB: true });
+    matmul(context, {
+      a: this.#low.ref,
+      b,
+      c: product.ref,
+      m: rows,
+      n: out,
+      k: rank,
+      transposeB: true,
+      alpha: scale,
+      add: true,
+    });
+    if (!lora.dora) return;
+    this.#dora = new DoraScale(context, arena, product, lora, this.#weight, weights);
+    this.#dora.forward(this.y);
+    if (bias) addBias(true);
+  }
+
+  /**
+   * Gradients of the parameters, and of x where `dx` is given.
+   * @param add whether they add to what the parameters' gradients hold
+   * @param addDx the same for dx
+   */
+  backward(dy: Tensor, dx: Tensor | null, add: boolean, addDx: boolean): void {
+    const { context, arena, weights } = this.#o;
+    const { outFeatures: out, inFeatures } = this.#weight;
+    const rows = dy.shape[0];
+    const mark = arena.mark();
+    if (this.#dora) dy = this.#dora.backward(dy, add);
+    if (dx) {
+      weights.visit(this.#weight, (weight, first, k) =>
+        matmul(context, {
+          a: offset(dy.ref, first),
+          b: weight,
+          c: dx.ref,
+          m: rows,
+          n: inFeatures,
+          k,
+          lda: out,
+          add: addDx || first > 0,
+        }),
+      );
+    }
+    const dweight = this.trainable?.dweight;
+    if (dweight) {
+      const shape = { m: out, n: inFeatures, k: rows };
+      matmul(context, { a: dy.ref, b: this.#x.ref, c: dweight, ...shape, transposeA: true, add });
+    }
+    if (this.trainable?.lora) this.#loraBackward(this.trainable.lora, dy, dx, add);
+    this.trainable?.gradientsReady?.();
+    arena.reset(mark);
+  }
+
+  #loraBackward(lora: TrainableLora, dy: Tensor, dx: Tensor | null, add: boolean): void {
+    const { context, arena } = this.#o;
+    const { outFeatures: out, inFeatures } = this.#weight;
+    const { a, b, da, db, rank, scale: alpha } = lora;
+    const rows = dy.shape[0];
+    const low = this.#low as Tensor;
+    if (db) matmul(context, { a: dy.ref, b: low.ref, c: db, m: out, n: rank, k: rows, transposeA: true, alpha, add });
+    if (!da && !dx) return;
+    const dlow = arena.take([rows, rank]);
+    matmul(context, { a: dy.ref, b, c: dlow.ref, m: rows, n: rank, k: out, alpha });
+    if (da)
+      matmul(context, { a: dlow.ref, b: this.#x.ref, c: da, m: rank, n: inFeatures, k: rows, transposeA: true, add });
+    if (dx) matmul(context, { a: dlow.ref, b: a, c: dx.ref, m: rows, n: inFeatures, k: rank, add: true });
+  }
+}
+
+/** Linears that share their input: their gradients of it add up in its one gradient. */
+export function linearBackward(tape: Tape, arena: Arena, x: Tensor, passes: readonly LinearPass[], add: boolean): void {
+  const gradients = passes.map(({ y }) => tape.take(y));
+  if (gradients.every((gradient) => gradient === null)) return;
+  let dx: Tensor | null = null;
+  let addDx = false;
+  if (tape.wants(x)) {
+    dx = tape.exclusive(x);
+    addDx = dx !== null;
+    dx ??= arena.take(x.shape);
+  }
+  const given = addDx;
+  for (const [i, gradient] of gradients.entries()) {
+    if (!gradient) continue;
+    passes[i].backward(gradient.tensor, dx, add, addDx);
+    addDx = true;
+    tape.release(gradient);
+  }
+  if (dx && !given) tape.giveNew(x, dx);
+}
+
+/** The element `elements` further. */
+function offset(ref: Ref, elements: number): Ref {
+  return { buffer: ref.buffer, offset: ref.offset + elements * 4 };
+}

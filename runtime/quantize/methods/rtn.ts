@@ -1,0 +1,24 @@
+/** Round to nearest: every group gets the scale and zero of its smallest and largest weight. No data, no LoRA. */
+import { blockLinears } from "../../models/weights.ts";
+import { minMaxQuantize } from "../affine.ts";
+import type { QuantizationMethod, QuantizedLinear } from "../method.ts";
+
+export const rtnMethod: QuantizationMethod = {
+  name: "rtn",
+  summary: "round to nearest: min-max per group, no data",
+  source: "arXiv 1712.05877, section 2",
+  needsCalibration: false,
+  workingBytes: ({ hiddenSize, intermediateSize }) => hiddenSize * intermediateSize * 5,
+  async quantizeBlock({ context, block, settings, kept, report }) {
+    const { bits, group } = settings;
+    const result = new Map<string, QuantizedLinear>();
+    const linears = blockLinears(block).filter((linear) => !kept.has(linear));
+    for (const [step, { name, weight }] of linears.entries()) {
+      await report({ part: name, epoch: 1, epochs: 1, step, steps: linears.length, loss: null });
+      const { outFeatures, inFeatures } = weight;
+      const { q, scales, zeros } = minMaxQuantize(context, weight.data!, outFeatures, inFeatures, bits, group);
+      result.set(name, { weights: { family: "affine", bits, group, q, scales, zero: "integer", zeros }, lora: null });
+    }
+    return result;
+  },
+};

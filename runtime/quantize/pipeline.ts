@@ -1,0 +1,344 @@
+/**
+ * A whole run: the source's blocks one after the other become packed ones, then a model's folder. Memory: one block in float32,
+ * what the method needs for it, and the calibration streams. Whatever ends it early, the same call continues behind the last
+ * finished block.
+ */
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import { Context } from "../../ffi/mod.ts";
+import { type Checkpoint, openCheckpoint } from "../formats/checkpoint.ts";
+import type { JsonObject } from "../formats/json.ts";
+import { type BlockWeights, blockLinears } from "../models/weights.ts";
+import { type Assembled, assemble } from "./assemble.ts";
+import { type BlockRecord, type LinearRecord, linearRecord, readBlock, writeBlock } from "./block_file.ts";
+import { applyStored, asStored } from "./block_forward.ts";
+import { type Calibration, readCalibration } from "./calibration.ts";
+import { CalibrationRun } from "./calibration_run.ts";
+import { checkResult } from "./check_result.ts";
+import { storedRows, storedTables } from "./embedding.ts";
+import { explain } from "./failures.ts";
+import { checkGroups, keptModules } from "./keep.ts";
+import { LossRecorder } from "./loss_recorder.ts";
+import type { CalibrationStream, MethodEvent, MethodSettings, QuantizationMethod, QuantizedLinear } from "./method.ts";
+import { PartialFolder, REPORT, refuseExisting } from "./partial_folder.ts";
+import { peakBytes } from "./peak_memory.ts";
+import { readQuantized } from "./read_stored.ts";
+import { writeReport } from "./report.ts";
+import type { CalibrationSettings, EmbeddingBits } from "./settings.ts";
+import { loadBlock, loadInverseFrequencies, openSource, readWeights, type Source } from "./source.ts";
+
+export interface QuantizeOptions {
+  readonly source: string;
+  /** Folder to make; `out`.partial holds what is finished until then. */
+  readonly out: string;
+  readonly method: QuantizationMethod;
+  /** The file that `method` comes from, where it is a user's own. */
+  readonly methodFile?: string;
+  readonly settings: MethodSettings;
+  readonly calibration: CalibrationSettings;
+  readonly keep: readonly string[];
+  readonly embeddingBits: EmbeddingBits;
+  /** Folder of another run's result. */
+  readonly initFrom: string | null;
+  readonly streamDir: string | null;
+  /** 0: all. */
+  readonly threads: number;
+  readonly signal?: AbortSignal;
+  readonly shardBytes?: number;
+}
+
+export interface BlockEvent extends MethodEvent {
+  readonly layer: number;
+  readonly layers: number;
+}
+
+/** What a block goes through: the full-precision stream, the method, then the quantized stream. */
+export type Phase = "targets" | "quantize" | "advance";
+
+export interface QuantizeEvents {
+  /** Also for blocks that are replayed. */
+  onPhase?(phase: Phase, layer: number, layers: number): void;
+  onStep?(event: BlockEvent): void;
+  /** Blocks that an earlier run had finished; called once, before anything is computed. */
+  onResume?(finished: number, layers: number): void;
+  onBlock?(record: BlockRecord, layers: number): void;
+  /** While the model is written: tensors done, and all. */
+  onAssemble?(done: number, total: number): void;
+  onNote?(text: string): void;
+  /** The quantized stream behind a block, valid during the call. */
+  onStream?(layer: number, stream: CalibrationStream): void;
+}
+
+export interface QuantizeResult extends Assembled {
+  readonly out: string;
+  readonly seconds: number;
+  readonly peakBytes: number;
+  readonly blocks: readonly BlockRecord[];
+}
+
+/** What a run works with, opened and checked. */
+export interface Prepared {
+  readonly source: Source;
+  readonly kept: ReadonlySet<string>;
+  readonly calibration: Calibration | null;
+  readonly init: Checkpoint | null;
+}
+
+/** Opens everything that `options` name and checks that it fits together; nothing is computed or written. */
+export function prepare(options: QuantizeOptions): Prepared {
+  const { method, settings, calibration } = options;
+  const source = openSource(options.source);
+  const linears = source.blocks.flat();
+  const kept = keptModules(linears, options.keep);
+  checkGroups(linears, kept, settings.group);
+  if (method.needsCalibration && calibration.data === null) {
+    throw new Error(`Cannot run ${method.name} without calibration data: give --data FILE`);
+  }
+  const { data } = calibration;
+  const { vocabSize } = source.config;
+  return {
+    source,
+    kept,
+    calibration:
+      method.needsCalibration && data !== null
+        ? readCalibration({ ...calibration, data }, options.source, vocabSize, settings.seed)
+        : null,
+    init: options.initFrom === null ? null : openCheckpoint(options.initFrom),
+  };
+}
+
+/** @throws {QuantizeError} one line that says what stopped the run and what is kept; an AbortError where `signal` did */
+export async function quantize(options: QuantizeOptions, events: QuantizeEvents = {}): Promise<QuantizeResult> {
+  const started = performance.now();
+  refuseExisting(options.out);
+  const prepared = prepare(options);
+  const { source } = prepared;
+  const layers = source.config.layers;
+  const identity = settingsOf(options, prepared);
+  const about = { blocks: layers, threads: options.threads, started: new Date().toISOString() };
+  mkdirSync(dirname(options.out), { recursive: true });
+  const folder = PartialFolder.open(options.out, identity, about, layers);
+  for (const note of notesOf(options, prepared)) events.onNote?.(note);
+  if (folder.finished.length > 0) events.onResume?.(folder.finished.length, layers);
+
+  const run = new Run(options, prepared, folder, identity, events);
+  try {
+    await run.blocks();
+    return await run.finish(started);
+  } catch (error) {
+    const done = folder.finished.length;
+    const kept =
+      done === 0
+        ? "No block was finished"
+        : `${done} of ${layers} blocks are kept in ${folder.dir}: the same command continues`;
+    throw explain(error, run.doing, kept);
+  }
+}
+
+/** Everything that decides the result, flat: two runs with equal settings end with equal bytes. */
+function settingsOf(options: QuantizeOptions, { source, calibration, init }: Prepared): JsonObject {
+  const file = options.methodFile;
+  return {
+    method: options.method.name,
+    ...(file !== undefined && { quantizer: createHash("sha256").update(readFileSync(file)).digest("hex") }),
+    ...options.settings,
+    keep: options.keep,
+    embedBits: options.embeddingBits,
+    source: source.checkpoint.fingerprint,
+    data: calibration?.sha256 ?? null,
+    samples: calibration?.windows.length ?? null,
+    length: calibration?.length ?? null,
+    initFrom: init?.fingerprint ?? null,
+  };
+}
+
+function notesOf({ method, calibration: { data } }: QuantizeOptions, { calibration }: Prepared): readonly string[] {
+  if (calibration !== null) return calibration.notes;
+  return data === null ? [] : [`${method.name} needs no calibration: ${data} is not read.`];
+}
+
+class Run {
+  readonly #options: QuantizeOptions;
+  readonly #prepared: Prepared;
+  readonly #folder: PartialFolder;
+  readonly #settings: JsonObject;
+  readonly #events: QuantizeEvents;
+  #yieldedAt = performance.now();
+  /** What is under way, for messages. */
+  doing = "begin the run";
+
+  constructor(
+    options: QuantizeOptions,
+    prepared: Prepared,
+    folder: PartialFolder,
+    settings: JsonObject,
+    events: QuantizeEvents,
+  ) {
+    this.#options = options;
+    this.#prepared = prepared;
+    this.#folder = folder;
+    this.#settings = settings;
+    this.#events = events;
+  }
+
+  get #layers(): number {
+    return this.#prepared.source.config.layers;
+  }
+
+  async blocks(): Promise<void> {
+    const { source, calibration } = this.#prepared;
+    if (this.#folder.finished.length === this.#layers) return;
+    using context = Context.open({ threads: this.#options.threads });
+    using frequencies = loadInverseFrequencies(context, source.config);
+    const inverseFrequencies = frequencies.at(0);
+    const streams =
+      calibration === null
+        ? null
+        : await CalibrationRun.start(context, source, calibration, {
+            inverseFrequencies,
+            streamDir: this.#options.streamDir,
+            storedRows: storedRows(context, source, this.#options.embeddingBits),
+            pause: this.#pause,
+          });
+    try {
+      for (let layer = 0; layer < this.#layers; layer++) {
+        const finished = this.#folder.finished[layer];
+        this.doing = `${finished ? "replay" : "quantize"} block ${layer + 1} of ${this.#layers}`;
+        if (finished === undefined) {
+          await this.#quantizeBlock(context, layer, streams, inverseFrequencies);
+        } else if (streams !== null) {
+          using block = loadBlock(context, source, layer);
+          this.#events.onPhase?.("targets", layer, this.#layers);
+          await streams.makeTargets(block.weights, layer);
+          this.#events.onPhase?.("advance", layer, this.#layers);
+          this.#apply(context, block.weights, readBlock(finished, source.blocks[layer]!));
+          await streams.advance(block.weights, layer);
+        }
+        if (streams !== null) this.#events.onStream?.(layer, streams.inputs);
+      }
+    } finally {
+      streams?.[Symbol.dispose]();
+    }
+  }
+
+  /** Signals and timers get their turn, now and then; rejects when the run is to stop. */
+  #pause = async (): Promise<void> => {
+    if (performance.now() - this.#yieldedAt > 50) {
+      await setImmediate();
+      this.#yieldedAt = performance.now();
+    }
+    this.#options.signal?.throwIfAborted();
+  };
+
+  async #quantizeBlock(
+    context: Context,
+    layer: number,
+    streams: CalibrationRun | null,
+    inverseFrequencies: Parameters<QuantizationMethod["quantizeBlock"]>[0]["inverseFrequencies"],
+  ): Promise<void> {
+    const started = performance.now();
+    const { source, kept, init } = this.#prepared;
+    const { method, settings } = this.#options;
+    const linears = source.blocks[layer]!;
+    using block = loadBlock(context, source, layer);
+    if (streams !== null) this.#events.onPhase?.("targets", layer, this.#layers);
+    const calibration = streams === null ? null : await streams.makeTargets(block.weights, layer);
+    this.#events.onPhase?.("quantize", layer, this.#layers);
+    const losses = new LossRecorder();
+    const made = await method.quantizeBlock({
+      context,
+      config: source.config,
+      layer,
+      block: block.weights,
+      inverseFrequencies,
+      settings,
+      kept: new Set(blockLinears(block.weights).filter(({ name }) => kept.has(name))),
+      init: init === null ? null : readQuantized(init, linears),
+      calibration,
+      report: async (event) => {
+        losses.add(event);
+        this.#events.onStep?.({ ...event, layer, layers: this.#layers });
+        await this.#pause();
+      },
+    });
+    checkResult(made, linears, kept);
+    const result = new Map<string, QuantizedLinear>();
+    for (const linear of linears) {
+      const quantized = made.get(linear.module);
+      result.set(linear.module, quantized ? asStored(quantized) : keptLinear(readWeights(linear), linear.weight.dtype));
+    }
+    this.#apply(context, block.weights, result);
+    const records: Record<string, LinearRecord> = {};
+    for (const [i, linear] of blockLinears(block.weights).entries()) {
+      const { data, outFeatures, inFeatures } = linear.weight;
+      const stored = data!.buffer.download(new Float32Array(outFeatures * inFeatures), data!.offset);
+      records[linear.name] = linearRecord(result.get(linear.name)!, relativeError(readWeights(linears[i]!), stored));
+      await this.#pause();
+    }
+    if (streams !== null) this.#events.onPhase?.("advance", layer, this.#layers);
+    const outputError = streams === null ? null : await streams.advance(block.weights, layer);
+    if (outputError !== null && !Number.isFinite(outputError)) {
+      throw new Error("the hidden states behind the block are no finite numbers");
+    }
+    const seconds = (performance.now() - started) / 1000;
+    const memory = peakBytes(context);
+    const record = { layer, seconds, peakBytes: memory, losses: losses.curves(), outputError, linears: records };
+    await writeBlock(this.#folder.dir, linears, result, kept, record);
+    this.#folder.add(layer);
+    await this.#report();
+    this.#events.onBlock?.(record, this.#layers);
+  }
+
+  #apply(context: Context, block: BlockWeights, result: ReadonlyMap<string, QuantizedLinear>): void {
+    for (const linear of blockLinears(block)) applyStored(context, linear, result.get(linear.name)!);
+  }
+
+  #report(): Promise<void> {
+    const records = this.#folder.finished.map(({ record }) => record);
+    return writeReport(join(this.#folder.dir, REPORT), this.#options, this.#settings, records, this.#layers);
+  }
+
+  async finish(started: number): Promise<QuantizeResult> {
+    this.doing = "put the model together";
+    const { source } = this.#prepared;
+    const { out, shardBytes, embeddingBits } = this.#options;
+    const dir = join(this.#folder.dir, "model");
+    rmSync(dir, { recursive: true, force: true });
+    mkdirSync(dir);
+    using context = Context.open({ threads: this.#options.threads });
+    const tables = storedTables(context, source, embeddingBits);
+    const onTensor = (done: number, total: number): void => {
+      this.#options.signal?.throwIfAborted();
+      this.#events.onAssemble?.(done, total);
+    };
+    const assembled = await assemble(dir, source, this.#folder.finished, tables, shardBytes, onTensor);
+    for (const name of assembled.leftOut)
+      this.#events.onNote?.(`${name} belongs to no ${source.config.family.name} model and is left out.`);
+    const seconds = (performance.now() - started) / 1000;
+    const blocks = this.#folder.finished.map(({ record }) => record);
+    const memory = Math.max(peakBytes(context), ...blocks.map((block) => block.peakBytes));
+    this.#folder.log({ type: "done", seconds, peakBytes: memory, ...assembled });
+    await this.#report();
+    this.#folder.publish(dir, out);
+    return { out, seconds, peakBytes: memory, blocks, ...assembled };
+  }
+}
+
+/** A linear that stays in 16 bits: float32 is rounded to float16, the others stay what they are. */
+function keptLinear(values: Float32Array, dtype: string): QuantizedLinear {
+  const rounded = dtype === "F32" ? new Float32Array(new Float16Array(values)) : values;
+  return { weights: { family: "dense", values: rounded }, lora: null };
+}
+
+/** |b - a| / |a| in the Frobenius norm. */
+function relativeError(a: Float32Array, b: Float32Array): number {
+  let wrong = 0;
+  let whole = 0;
+  for (let i = 0; i < a.length; i++) {
+    wrong += (b[i]! - a[i]!) ** 2;
+    whole += a[i]! ** 2;
+  }
+  return whole === 0 ? 0 : Math.sqrt(wrong / whole);
+}

@@ -1,0 +1,86 @@
+/** What can be set about a run, its defaults and presets. */
+import { BITS, GROUP_SIZES } from "../formats/gptq.ts";
+import type { MethodSettings } from "./method.ts";
+
+/** Bits of embedding and head; 16 leaves them in the source's 16-bit type. */
+export type EmbeddingBits = 16 | 8 | 4;
+export const EMBEDDING_BITS: readonly EmbeddingBits[] = [16, 8, 4];
+
+/** Which windows of the data become samples: the first ones in order, or a choice that depends on the seed. */
+export type WindowChoice = "first" | "random";
+
+export interface CalibrationSettings {
+  /** Text, JSONL with {"text"} or JSONL with {"messages"}; null: the method needs none. */
+  readonly data: string | null;
+  readonly samples: number;
+  /** Tokens of a sample. */
+  readonly length: number;
+  readonly windows: WindowChoice;
+}
+
+/** The paper's setting (arXiv 2402.05147, section 5): clipping and LoRA of each block, 20 epochs, no second target. */
+export const PAPER: MethodSettings = {
+  bits: 2,
+  group: 64,
+  rank: 64,
+  alpha: 16,
+  dora: false,
+  epochs: 20,
+  loraLearningRate: 5e-4,
+  clippingLearningRate: 5e-3,
+  weightDecay: 0.1,
+  augLoss: false,
+  damping: 0.01,
+  iterations: 5,
+  base: "affine",
+  doubleQuantization: false,
+  seed: 0,
+};
+
+/** What is taken where neither a flag nor --preset says otherwise. */
+export const DEFAULTS: MethodSettings = { ...PAPER, augLoss: true };
+
+export const PRESETS = { default: DEFAULTS, paper: PAPER } as const;
+export type PresetName = keyof typeof PRESETS;
+
+export const CALIBRATION_DEFAULTS = { samples: 128, length: 2048, windows: "first" } as const;
+
+/**
+ * The preset with what was given instead.
+ *
+ * @throws {RangeError} for a number outside what a run can use, naming its flag
+ */
+export function methodSettings(preset: PresetName, given: Partial<MethodSettings>): MethodSettings {
+  const settings = { ...PRESETS[preset], ...withoutUndefined(given) };
+  oneOf("--bits", settings.bits, BITS);
+  oneOf("--group-size", settings.group, GROUP_SIZES);
+  atLeast("--rank", settings.rank, 0);
+  above("--alpha", settings.alpha, 0);
+  atLeast("--epochs", settings.epochs, 1);
+  atLeast("--lora-lr", settings.loraLearningRate, 0);
+  atLeast("--clipping-lr", settings.clippingLearningRate, 0);
+  atLeast("--weight-decay", settings.weightDecay, 0);
+  atLeast("--damping", settings.damping, 0);
+  oneOf("--iterations", settings.iterations, [1, 2, 3, 4, 5]);
+  return settings;
+}
+
+function withoutUndefined<T extends object>(values: T): Partial<T> {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Partial<T>;
+}
+
+function oneOf(flag: string, received: number, expected: readonly number[]): void {
+  if (!expected.includes(received)) {
+    throw new RangeError(`Cannot use ${flag}: received ${received}, expected ${expected.join(", ")}`);
+  }
+}
+
+function atLeast(flag: string, received: number, least: number): void {
+  if (!(received >= least))
+    throw new RangeError(`Cannot use ${flag}: received ${received}, expected at least ${least}`);
+}
+
+function above(flag: string, received: number, bound: number): void {
+  if (!(received > bound))
+    throw new RangeError(`Cannot use ${flag}: received ${received}, expected more than ${bound}`);
+}

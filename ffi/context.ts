@@ -231,6 +231,14 @@ export class Context implements Disposable {
     this.#handle.run("apiq_dot_columns", args);
   }
 
+  scaleRows(args: args.ScaleRowsArgs): void {
+    this.#handle.run("apiq_scale_rows", args);
+  }
+
+  dotRows(args: args.DotRowsArgs): void {
+    this.#handle.run("apiq_dot_rows", args);
+  }
+
   rowNorms(args: args.RowNormsArgs): void {
     this.#handle.run("apiq_row_norms", args);
   }

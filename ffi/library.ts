@@ -9,7 +9,9 @@ import type { NativeFunctions } from "./types.ts";
 
 export type Device = "cpu" | "cuda";
 
-const { adapter }: { adapter: Adapter } = await ("Deno" in globalThis ? import("./deno.ts") : import("./bun.ts"));
+export const { adapter }: { adapter: Adapter } = await ("Deno" in globalThis
+  ? import("./deno.ts")
+  : import("./bun.ts"));
 
 const loaded = new Map<string, NativeFunctions>();
 

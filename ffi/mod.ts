@@ -7,6 +7,7 @@ export { encodeArray } from "./codec.ts";
 export * from "./constants.ts";
 export { Context, type ContextDescription, type ContextOptions, type Isa, type MemoryInfo } from "./context.ts";
 export { DeviceBuffer } from "./device_buffer.ts";
+export { FileLock } from "./file_lock.ts";
 export { Graph } from "./graph.ts";
 export { structBytes } from "./layout.ts";
 export { type Device, libraryPath } from "./library.ts";

@@ -24,6 +24,8 @@ const DENO_FOLDERS = [
   "tests/conformance/",
   "tests/golden/families",
   "tests/golden/peft",
+  "tests/golden/apiq_",
+  "tests/golden/training_",
   "runtime/engine/",
   "runtime/eval/",
   "runtime/cli/commands/eval",

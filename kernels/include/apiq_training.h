@@ -49,6 +49,29 @@ typedef struct apiq_dot_columns_args {
 } apiq_dot_columns_args;
 APIQ_API apiq_status apiq_dot_columns(uint64_t context, const apiq_dot_columns_args* args);
 
+/* y[r, c] = x[r, c] * scale[r]: with a group of weights as a row, dequantization by float32 scales. y may be x. */
+typedef struct apiq_scale_rows_args {
+  apiq_ref x;     /* [rows, cols] */
+  apiq_ref scale; /* [rows] */
+  apiq_ref y;     /* [rows, cols] */
+  uint32_t rows;
+  uint32_t cols;
+} apiq_scale_rows_args;
+APIQ_API apiq_status apiq_scale_rows(uint64_t context, const apiq_scale_rows_args* args);
+
+/* y[r] = sum over c of a[r, c] * b[r, c], in double precision: of the gradient of scaled rows and of the rows before they were
+ * scaled, the gradient of the scales. */
+typedef struct apiq_dot_rows_args {
+  apiq_ref a; /* [rows, cols] */
+  apiq_ref b; /* [rows, cols] */
+  apiq_ref y; /* [rows] */
+  uint32_t rows;
+  uint32_t cols;
+  uint32_t accumulate; /* 1: y is added to */
+  uint32_t reserved;
+} apiq_dot_rows_args;
+APIQ_API apiq_status apiq_dot_rows(uint64_t context, const apiq_dot_rows_args* args);
+
 /* y[r] = sqrt(sum over c of x[r, c]^2): the weight norm of DoRA (arXiv 2402.09353). */
 typedef struct apiq_row_norms_args {
   apiq_ref x; /* [rows, cols] */

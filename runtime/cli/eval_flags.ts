@@ -1,4 +1,5 @@
 /** What the `eval` commands have in common: flags, and how a model is opened for them. */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { type LoadedModel, loadModel } from "../engine/loaded_model.ts";
@@ -82,6 +83,7 @@ export function checkLengths(dir: string, rows: readonly { where: string; tokens
 }
 
 export function tokenizerOf(dir: string): Tokenizer {
+  if (!existsSync(dir)) throw new Error(`Cannot evaluate ${dir}: it does not exist`);
   if (!hasTokenizer(dir)) throw new Error(`Cannot evaluate ${dir}: there is no tokenizer.json in it`);
   return openTokenizer(dir);
 }

@@ -37,3 +37,10 @@ export function formatDuration(seconds: number): string {
   if (minutes < 60) return `${minutes} min ${whole % 60} s`;
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
+
+/** At least three significant digits, all of a whole number's: 0.0123, 1.23, 12.3, 6073; powers of ten only far from 1. */
+export function formatNumber(value: number, digits = 3): string {
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-4 || size >= 1e6)) return value.toExponential(digits - 1);
+  return size >= 10 ** (digits - 1) ? value.toFixed(0) : value.toPrecision(digits);
+}

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { formatBytes, formatDuration, parseBytes } from "./format.ts";
+import { formatBytes, formatDuration, formatNumber, parseBytes } from "./format.ts";
 
 describe("parseBytes", () => {
   it("reads plain numbers, powers of 1024 and powers of 1000", () => {
@@ -31,5 +31,17 @@ describe("formatBytes", () => {
 describe("formatDuration", () => {
   it("uses two units at most", () => {
     assertEquals([0.85, 12.4, 200, 7500].map(formatDuration), ["850 ms", "12 s", "3 min 20 s", "2 h 5 min"]);
+  });
+});
+
+describe("formatNumber", () => {
+  it("keeps three digits or all of a whole number's, and powers of ten for what is far from 1", () => {
+    const numbers = [0, 0.000123, 0.01234, 1.234, 99.96, 100, 6073.4, -6073.4, 1e6, 1.5e-7];
+    const texts = ["0.00", "0.000123", "0.0123", "1.23", "100", "100", "6073", "-6073", "1.00e+6", "1.50e-7"];
+    assertEquals(
+      numbers.map((value) => formatNumber(value)),
+      texts,
+    );
+    assertEquals(formatNumber(6073.44, 5), "6073.4");
   });
 });

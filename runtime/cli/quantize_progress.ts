@@ -1,7 +1,9 @@
 /** What a person sees of a quantization run: a bar on a terminal, and a line for every finished block. */
 import type { BlockRecord } from "../quantize/block_file.ts";
+import type { MethodEvent } from "../quantize/method.ts";
+import type { ModelRecord } from "../quantize/model_phase.ts";
 import type { BlockEvent, Phase, QuantizeEvents } from "../quantize/pipeline.ts";
-import { formatDuration } from "./format.ts";
+import { formatDuration, formatNumber } from "./format.ts";
 import type { Output } from "./output.ts";
 import type { Progress } from "./progress.ts";
 
@@ -67,6 +69,21 @@ export class QuantizeProgress implements QuantizeEvents, Disposable {
     this.onNote(`block ${record.layer + 1}/${layers}: ${summaryOf(record)}`);
   }
 
+  onModelStep({ part, epoch, epochs, step, steps, loss }: MethodEvent): void {
+    if (epoch === 1 && step === 1) {
+      this.#bar?.end();
+      this.#bar = this.#out.progress("", epochs * steps, "percent", this.#now);
+    }
+    const label = `whole model, ${labelOf({ part, epoch, epochs, loss })}`;
+    this.#bar?.update((epoch - 1) * steps + step, { label });
+  }
+
+  onModel({ losses, seconds }: ModelRecord): void {
+    if (losses.length === 0) return;
+    const curve = losses.map((loss) => formatNumber(loss, 4)).join(" -> ");
+    this.onNote(`whole model: loss ${curve}, ${formatDuration(seconds)}`);
+  }
+
   onAssemble(done: number, total: number): void {
     if (done === 0) {
       this.#bar?.end();
@@ -97,15 +114,15 @@ export class QuantizeProgress implements QuantizeEvents, Disposable {
   }
 }
 
-function labelOf({ part, epoch, epochs, loss }: BlockEvent): string {
+function labelOf({ part, epoch, epochs, loss }: Pick<MethodEvent, "part" | "epoch" | "epochs" | "loss">): string {
   const words = part === null ? [] : [part.slice(part.lastIndexOf(".") + 1)];
   if (epochs > 1) words.push(`epoch ${epoch}/${epochs}`);
-  if (loss !== null) words.push(`loss ${loss.toPrecision(3)}`);
+  if (loss !== null) words.push(`loss ${formatNumber(loss)}`);
   return words.join(", ");
 }
 
 function summaryOf({ losses, linears, outputError, seconds }: BlockRecord): string {
-  const curves = losses.map((curve) => `${curve.losses[0]!.toPrecision(3)} -> ${curve.losses.at(-1)!.toPrecision(3)}`);
+  const curves = losses.map((curve) => `${formatNumber(curve.losses[0]!)} -> ${formatNumber(curve.losses.at(-1)!)}`);
   const errors = Object.values(linears).map(({ error }) => error);
   return [
     ...(curves.length > 0 && curves.length <= CURVES_SHOWN ? [`loss ${curves.join(", ")}`] : []),

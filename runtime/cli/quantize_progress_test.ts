@@ -47,6 +47,20 @@ describe("QuantizeProgress", () => {
     assertStringIncludes(text, "block 3/4, full-precision outputs ");
   });
 
+  it("shows epoch and loss of the whole model, and tells afterwards how they went", () => {
+    const lines: string[] = [];
+    const sink = { isTTY: true, columns: 200, write: (text: string) => lines.push(text) };
+    using progress = new QuantizeProgress(new Output(sink, sink), "out.partial", () => lines.length * 1000);
+    for (const epoch of [1, 2]) {
+      for (const step of [1, 2])
+        progress.onModelStep({ part: null, epoch, epochs: 2, step, steps: 2, loss: 6 / epoch });
+    }
+    progress.onModel({ seconds: 70, losses: [6, 3] });
+    const text = lines.join("");
+    assertStringIncludes(text, "whole model, epoch 1/2, loss 6.00 ██████░░░░░░░░░░░░░░░░░░ 25 %");
+    assertStringIncludes(text, "whole model: loss 6.000 -> 3.000, 1 min 10 s\n");
+  });
+
   it("says what it continues, and counts only what is left", () => {
     const text = watch(true, 2).join("");
     assertStringIncludes(text, "Continuing out.partial: 2 of 4 blocks are finished.\n");

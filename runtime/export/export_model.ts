@@ -2,7 +2,7 @@
 import { cpSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Context } from "../../ffi/mod.ts";
-import { makeFolderAtomically, writeJson } from "../formats/atomic.ts";
+import { checkReplaceable, makeFolderAtomically, writeJson } from "../formats/atomic.ts";
 import { INIT_ADAPTER } from "../formats/checkpoint.ts";
 import { FINGERPRINT_KEY, makeFingerprint } from "../formats/fingerprint.ts";
 import {
@@ -21,6 +21,7 @@ import {
 import type { TensorToWrite } from "../formats/safetensors_writer.ts";
 import { parseConfig } from "../models/config.ts";
 import { copyCompanions, SHARD_BYTES, writeShards } from "../quantize/assemble.ts";
+import { refuseInside } from "../quantize/partial_folder.ts";
 import { convertedTensor, expandedMatrix } from "./dense_tensors.ts";
 
 /** Names of Hugging Face's config.json. */
@@ -74,6 +75,8 @@ export async function exportModel(
   onProgress: (progress: ExportProgress) => void = () => {},
 ): Promise<ExportResult> {
   const { model, out, dtype, mergeLora = false, shardBytes = SHARD_BYTES } = options;
+  if (out === "") throw new Error("Cannot write the result: --out is empty, expected a folder to make");
+  refuseInside(out, model);
   const checkpoint = openCheckpoint(model);
   parseConfig(checkpoint.config, join(model, "config.json"));
   const { initAdapter } = checkpoint;
@@ -95,7 +98,10 @@ export async function exportModel(
     bytes: tensors.reduce((sum, tensor) => sum + elementCount(tensor.shape) * dtypeBytes(tensor.dtype), 0),
     calibratedLora: initAdapter === undefined ? "none" : mergeLora ? "merged" : "copied",
   } as const;
-  if (options.dryRun) return { ...result, fingerprint: null };
+  if (options.dryRun) {
+    checkReplaceable(out, options.force ?? false);
+    return { ...result, fingerprint: null };
+  }
   return await makeFolderAtomically(out, options.force ?? false, async (dir) => {
     let done = 0;
     const watched = tensors.map((tensor) => ({

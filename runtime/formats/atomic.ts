@@ -51,8 +51,14 @@ export async function makeFolderAtomically<T>(
   body: (temporary: string) => Promise<T>,
 ): Promise<T> {
   const target = resolve(dir);
-  checkReplaceable(target, dir, replace);
-  mkdirSync(dirname(target), { recursive: true });
+  checkReplaceable(dir, replace);
+  try {
+    mkdirSync(dirname(target), { recursive: true });
+  } catch (error) {
+    throw new Error(
+      `Cannot write ${dir}: its folder cannot be made (${error instanceof Error ? error.message : error})`,
+    );
+  }
   const temporary = temporaryName(target);
   mkdirSync(temporary);
   try {
@@ -68,7 +74,9 @@ export async function makeFolderAtomically<T>(
   }
 }
 
-function checkReplaceable(target: string, dir: string, replace: boolean): void {
+/** @throws where `dir` exists and `replace` does not allow to delete it */
+export function checkReplaceable(dir: string, replace: boolean): void {
+  const target = resolve(dir);
   if (!existsSync(target)) return;
   if (!replace) throw new Error(`Cannot write ${dir}: it exists; --force replaces it`);
   const replaceable = statSync(target).isDirectory() && isModelOrEmpty(readdirSync(target));

@@ -1,5 +1,5 @@
 /** A model folder as Hugging Face lays it out: config.json, safetensors in one file or several, packed or not. */
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { type AdapterSource, openAdapter } from "./adapter.ts";
 import { readFinite, SCALE_BLOCK, type StoredDoubleScales } from "./double_scales.ts";
@@ -84,6 +84,10 @@ export interface TensorExpectation {
  * @throws {FormatError} for anything missing, inconsistent or unsupported.
  */
 export function openCheckpoint(dir: string): Checkpoint {
+  if (existsSync(dir) && !statSync(dir).isDirectory()) {
+    const reason = dir.endsWith(".gguf") ? "it is a GGUF file" : "it is a file";
+    throw new FormatError("open", { file: dir, reason, expected: "a folder with config.json and safetensors" });
+  }
   const configFile = join(dir, "config.json");
   const config = readJsonObject(configFile);
   const tensors = openTensors(dir);

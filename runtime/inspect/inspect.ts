@@ -36,6 +36,7 @@ export interface AdapterSummary {
   rank: number;
   alpha: number;
   rsLora: boolean;
+  dora: boolean;
   targets: number;
   parameters: number;
   bytes: number;
@@ -200,7 +201,8 @@ function summarize({ dir, rank, alpha, rsLora, targets }: AdapterSource): Adapte
   const tensors = [...targets.values()].flatMap(({ a, b, magnitude }) => [a, b, ...(magnitude ? [magnitude] : [])]);
   const parameters = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   const bytes = tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
-  return { dir, rank, alpha, rsLora, targets: targets.size, parameters, bytes };
+  const dora = [...targets.values()].some(({ magnitude }) => magnitude);
+  return { dir, rank, alpha, rsLora, dora, targets: targets.size, parameters, bytes };
 }
 
 function memoryNeed(

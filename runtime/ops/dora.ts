@@ -1,10 +1,18 @@
 /** DoRA's rescaled rows (arXiv 2402.09353), as peft computes them: the weight norm counts as a constant in the backward pass. */
-import type { Context, Ref, Weight } from "../../ffi/mod.ts";
+import type { Context, Ref } from "../../ffi/mod.ts";
 import type { Arena, Tensor } from "../tensor.ts";
 import { copyTensor } from "./copy.ts";
 import { matmul } from "./matmul.ts";
 import type { TrainableLora } from "./training_linear.ts";
-import type { TrainingWeights } from "./training_weights.ts";
+import type { UseRows } from "./training_weights.ts";
+
+/** The matrix W below LoRA. */
+export interface DoraBase {
+  readonly outFeatures: number;
+  readonly inFeatures: number;
+  /** Calls `use` with all its rows, in order. */
+  readonly visit: (use: UseRows) => void;
+}
 
 /** y = c z with c = magnitude / |W + scale B A|, row by row. */
 export class DoraScale {
@@ -12,27 +20,18 @@ export class DoraScale {
   readonly #arena: Arena;
   readonly #z: Tensor;
   readonly #lora: TrainableLora;
-  readonly #weight: Weight;
-  readonly #weights: TrainingWeights;
+  readonly #weight: DoraBase;
   /** 1 / norms and c, [out] each */
   readonly #inverse: Tensor;
   readonly #c: Tensor;
 
   /** @param z x W^T + scale (x A^T) B^T, [rows, out], kept until `backward` */
-  constructor(
-    context: Context,
-    arena: Arena,
-    z: Tensor,
-    lora: TrainableLora,
-    weight: Weight,
-    weights: TrainingWeights,
-  ) {
+  constructor(context: Context, arena: Arena, z: Tensor, lora: TrainableLora, weight: DoraBase) {
     this.#context = context;
     this.#arena = arena;
     this.#z = z;
     this.#lora = lora;
     this.#weight = weight;
-    this.#weights = weights;
     this.#inverse = arena.take([weight.outFeatures]);
     this.#c = arena.take([weight.outFeatures]);
   }
@@ -57,7 +56,7 @@ export class DoraScale {
     const { a, b, rank, scale } = this.#lora;
     const mark = this.#arena.mark();
     const result = this.#arena.take([out]);
-    this.#weights.visit(this.#weight, (weight, first, n) => {
+    this.#weight.visit((weight, first, n) => {
       const inner = this.#arena.mark();
       const merged = this.#arena.take([n, inFeatures]).ref;
       copyTensor(this.#context, weight, merged, n * inFeatures);

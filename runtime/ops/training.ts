@@ -1,5 +1,5 @@
 /** The ops of training: a second implementation of ops.ts with a backward pass. */
 export { copyTensor } from "./copy.ts";
 export { type TrainingArenaOptions, trainingArenaBytes } from "./training_arena.ts";
-export type { TrainableLinear, TrainableLora } from "./training_linear.ts";
+export { learns, type TrainableFactors, type TrainableLinear, type TrainableLora } from "./training_linear.ts";
 export { TrainingOps, type TrainingOptions } from "./training_ops.ts";

@@ -14,6 +14,8 @@ export interface TrainingArenaOptions {
   /** LoRA's rank on all seven linears; 0: none. */
   readonly rank?: number;
   readonly dora?: boolean;
+  /** Whether factors of packed weights train. */
+  readonly factors?: boolean;
   /** Whether the gradient of the block's input is wanted. */
   readonly inputGradient?: boolean;
 }
@@ -42,12 +44,13 @@ export function trainingArenaBytes(
   record: boolean,
   options: TrainingArenaOptions = {},
 ): number {
-  const { rank = 0, dora = false, inputGradient = false } = options;
+  const { rank = 0, dora = false, factors = false, inputGradient = false } = options;
   const block = blockOf(config);
   const ref = NOWHERE.at(0);
   const magnitude = dora ? { magnitude: ref, dmagnitude: ref } : null;
   const lora = rank > 0 ? { a: ref, b: ref, da: ref, db: ref, rank, scale: 1, dora: magnitude } : null;
-  const trained: TrainableLinear = { weight: null, dweight: ref, lora };
+  const multiplied = factors ? { factors: { value: ref, gradient: ref } } : {};
+  const trained: TrainableLinear = { weight: null, dweight: ref, lora, ...multiplied };
   const arena = new Arena(NOWHERE);
   using ops = new TrainingOps({
     context: IDLE,

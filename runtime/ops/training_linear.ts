@@ -5,7 +5,7 @@ import type { Arena, Tensor } from "../tensor.ts";
 import { DoraScale } from "./dora.ts";
 import { matmul } from "./matmul.ts";
 import type { Tape } from "./tape.ts";
-import type { TrainingWeights } from "./training_weights.ts";
+import type { GroupFactors, TrainingWeights, UseRows } from "./training_weights.ts";
 
 /** LoRA in peft's layout: y += scale (x A^T) B^T (arXiv 2106.09685). Gradients are null where they are not wanted. */
 export interface TrainableLora {
@@ -24,6 +24,12 @@ export interface TrainableLora {
   readonly dora: { readonly magnitude: Ref; readonly dmagnitude: Ref | null } | null;
 }
 
+export interface TrainableFactors {
+  readonly value: GroupFactors;
+  /** Sum over each group of dW * stored weight; null where it is not wanted. */
+  readonly gradient: GroupFactors | null;
+}
+
 /** How a linear runs in training. A backward pass overwrites its gradients, or adds to them where it is told so. */
 export interface TrainableLinear {
   /** float32 [out, in] used in this step; null: the linear's own weight. */
@@ -31,8 +37,16 @@ export interface TrainableLinear {
   /** float32 [out, in] */
   readonly dweight: Ref | null;
   readonly lora: TrainableLora | null;
+  /** Multiply the linear's own weight, which is packed: how its scales train. Absent: 1. */
+  readonly factors?: TrainableFactors;
   /** Called once the linear's gradients have been enqueued; a `dweight` shared by several linears is used up here. */
   readonly gradientsReady?: () => void;
+}
+
+/** Whether anything of a linear wants a gradient. */
+export function learns(trainable: TrainableLinear | null | undefined): boolean {
+  const { dweight, factors, lora } = trainable ?? {};
+  return Boolean(dweight || factors?.gradient || lora?.da || lora?.db || lora?.dora?.dmagnitude);
 }
 
 export interface LinearContext {
@@ -70,12 +84,11 @@ export class LinearPass {
 
   /** Whether it has parameters that want a gradient. */
   get learns(): boolean {
-    const lora = this.trainable?.lora;
-    return Boolean(this.trainable?.dweight || lora?.da || lora?.db || lora?.dora?.dmagnitude);
+    return learns(this.trainable);
   }
 
   forward(): void {
-    const { context, arena, weights, ones } = this.#o;
+    const { context, arena, ones } = this.#o;
     const { outFeatures: out, inFeatures } = this.#weight;
     const rows = this.y.shape[0];
     const lora = this.trainable?.lora ?? null;
@@ -85,7 +98,7 @@ export class LinearPass {
       matmul(context, { a: ones, b: bias as Ref, c: this.y.ref, m: rows, n: out, k: 1, add });
     const biasFirst = bias !== null && product === this.y;
     if (biasFirst) addBias(false);
-    weights.visit(this.#weight, (weight, first, n) =>
+    this.#visit((weight, first, n) =>
       matmul(context, {
         a: this.#x.ref,
         b: weight,
@@ -114,9 +127,20 @@ export class LinearPass {
       add: true,
     });
     if (!lora.dora) return;
-    this.#dora = new DoraScale(context, arena, product, lora, this.#weight, weights);
+    const base = { outFeatures: out, inFeatures, visit: (use: UseRows) => this.#visit(use) };
+    this.#dora = new DoraScale(context, arena, product, lora, base);
     this.#dora.forward(this.y);
     if (bias) addBias(true);
+  }
+
+  /** Calls `use` with all rows of the weight, in order, times their factors. */
+  #visit(use: UseRows): void {
+    const { weights } = this.#o;
+    const factors = this.trainable?.factors;
+    weights.visit(this.#weight, (weight, first, n) => {
+      if (factors) weights.scale(this.#weight, weight, factors.value, first, n);
+      use(weight, first, n);
+    });
   }
 
   /**
@@ -130,8 +154,12 @@ export class LinearPass {
     const rows = dy.shape[0];
     const mark = arena.mark();
     if (this.#dora) dy = this.#dora.backward(dy, add);
-    if (dx) {
-      weights.visit(this.#weight, (weight, first, k) =>
+    const factors = this.trainable?.factors;
+    if (dx || factors?.gradient) {
+      weights.visit(this.#weight, (weight, first, k) => {
+        if (factors?.gradient) this.#factorsBackward(factors.gradient, weight, dy, first, k, add);
+        if (!dx) return;
+        if (factors) weights.scale(this.#weight, weight, factors.value, first, k);
         matmul(context, {
           a: offset(dy.ref, first),
           b: weight,
@@ -141,8 +169,8 @@ export class LinearPass {
           k,
           lda: out,
           add: addDx || first > 0,
-        }),
-      );
+        });
+      });
     }
     const dweight = this.trainable?.dweight;
     if (dweight) {
@@ -151,6 +179,20 @@ export class LinearPass {
     }
     if (this.trainable?.lora) this.#loraBackward(this.trainable.lora, dy, dx, add);
     this.trainable?.gradientsReady?.();
+    arena.reset(mark);
+  }
+
+  /** @param stored rows `first` to `first + n` of the weight before its factors */
+  #factorsBackward(gradient: GroupFactors, stored: Ref, dy: Tensor, first: number, n: number, add: boolean): void {
+    const { context, arena } = this.#o;
+    const { inFeatures, group: cols, outFeatures } = this.#weight;
+    const mark = arena.mark();
+    const dweight = arena.take([n, inFeatures]).ref;
+    const operands = { a: offset(dy.ref, first), b: this.#x.ref, c: dweight, transposeA: true, lda: outFeatures };
+    matmul(context, { ...operands, m: n, n: inFeatures, k: dy.shape[0] });
+    const groups = inFeatures / cols;
+    const y = offset(gradient, first * groups);
+    context.dotRows({ a: dweight, b: stored, y, rows: n * groups, cols, accumulate: add ? 1 : 0 });
     arena.reset(mark);
   }
 

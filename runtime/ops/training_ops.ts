@@ -33,11 +33,11 @@ export interface TrainingOptions {
 export class TrainingOps implements Ops, Disposable {
   readonly #o: TrainingOptions;
   readonly #rows: number;
-  /** int32 positions [rows], then float32 ones [rows] */
+  /** int32 positions [rows], then float32 ones [rows], then the rotation angles' cosines and sines [rows, 2, headDim / 2] */
   readonly #constants: DeviceBuffer;
+  readonly #ropeTable: Ref;
   readonly #weights: TrainingWeights;
   readonly #linear: LinearContext;
-  #ropeTable: Tensor | null = null;
   #tape: Tape | null = null;
   #accumulate = false;
 
@@ -45,31 +45,30 @@ export class TrainingOps implements Ops, Disposable {
     this.#o = options;
     const { context, config, arena, sequences, length } = options;
     this.#rows = sequences * length;
-    this.#constants = context.alloc(this.#rows * 8);
+    this.#constants = context.alloc(this.#rows * (8 + config.headDim * 4));
     this.#constants.upload(Int32Array.from({ length: this.#rows }, (_, row) => row % length));
     this.#constants.upload(new Float32Array(this.#rows).fill(1), this.#rows * 4);
+    this.#ropeTable = this.#constants.at(this.#rows * 8);
+    context.ropeTable({
+      positions: this.#constants.at(0),
+      invFreq: options.inverseFrequencies,
+      table: this.#ropeTable,
+      rows: this.#rows,
+      halfDim: config.headDim / 2,
+      scale: 1,
+    });
     this.#weights = new TrainingWeights(context, config);
     this.#linear = { context, arena, weights: this.#weights, ones: this.#constants.at(this.#rows * 4) };
   }
 
   /**
-   * Begins a forward pass: the arena is empty and the rotation angles are computed.
+   * Begins a forward pass: the arena is empty.
    * @param record whether `backward` will follow; if not, consumed arguments are overwritten and memory is reused
    */
   begin(record: boolean): void {
-    const { context, config, arena, inverseFrequencies } = this.#o;
+    const { context, arena } = this.#o;
     arena.reset(0);
     this.#tape = record ? new Tape(context, arena) : null;
-    const halfDim = config.headDim / 2;
-    this.#ropeTable = arena.take([this.#rows, 2, halfDim]);
-    context.ropeTable({
-      positions: this.#constants.at(0),
-      invFreq: inverseFrequencies,
-      table: this.#ropeTable.ref,
-      rows: this.#rows,
-      halfDim,
-      scale: 1,
-    });
   }
 
   /**
@@ -149,9 +148,8 @@ export class TrainingOps implements Ops, Disposable {
     const { context, arena, config } = this.#o;
     const tape = this.#tape;
     const table = this.#ropeTable;
-    if (!table) throw new Error("Cannot rotate: begin() was not called");
     const rotate = (ref: Ref, inverse: 0 | 1): void =>
-      context.rotary({ x: ref, table: table.ref, rows: this.#rows, nHeads: heads, headDim: config.headDim, inverse });
+      context.rotary({ x: ref, table, rows: this.#rows, nHeads: heads, headDim: config.headDim, inverse });
     let y = x;
     if (tape) {
       y = tape.savers(x) === 0 ? { ...x } : arena.take(x.shape);

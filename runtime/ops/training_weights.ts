@@ -6,7 +6,10 @@ import { type Context, type DeviceBuffer, F32, type Ref, WEIGHT_DENSE, type Weig
 import type { DecoderConfig } from "../models/config.ts";
 
 /** Rows `first` to `first + rows` of a weight, float32 [rows, in]. */
-type UseRows = (weight: Ref, first: number, rows: number) => void;
+export type UseRows = (weight: Ref, first: number, rows: number) => void;
+
+/** One factor for each group of a packed weight, float32 [out, in / group]: w = factor * stored weight. */
+export type GroupFactors = Ref;
 
 /** Elements of the shared buffer: the largest matrix of a block. A larger one (the head) passes through in pieces. */
 function sharedElements(config: DecoderConfig): number {
@@ -39,6 +42,14 @@ export class TrainingWeights implements Disposable {
       this.#widen(weight, y, first, rows);
       use(y, first, rows);
     }
+  }
+
+  /** Multiplies rows `first` to `first + rows` of a packed weight, as `visit` gave them, by their factors. */
+  scale(weight: Weight, values: Ref, factors: GroupFactors, first: number, rows: number): void {
+    const { group: cols, inFeatures } = weight;
+    const groups = inFeatures / cols;
+    const scale = { buffer: factors.buffer, offset: factors.offset + first * groups * 4 };
+    this.#context.scaleRows({ x: values, scale, y: values, rows: rows * groups, cols });
   }
 
   #widen(weight: Weight, y: Ref, first: number, rows: number): void {

@@ -40,6 +40,11 @@ export function minMaxQuantize(
   return readAffine(context, w, { scale, zero }, { outFeatures, inFeatures, bits, group });
 }
 
+/** Bytes of device memory that minMaxQuantize takes for this many weights. */
+export function minMaxBytes(count: number, group: number): number {
+  return count + (4 * 4 * count) / group;
+}
+
 /**
  * What is stored of weights under given parameters: the scales as they are, zeros and values rounded and clamped to their bits.
  * @param w float32 [out, in], left as it is

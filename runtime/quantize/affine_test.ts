@@ -3,7 +3,7 @@ import { describe, it } from "@std/testing/bdd";
 import { Context } from "../../ffi/mod.ts";
 import { dequantizeAffine, minMaxQuantize, readAffine } from "./affine.ts";
 import type { AffineWeights } from "./method.ts";
-import { uniform } from "./training/random.ts";
+import { uniform } from "./random.ts";
 
 const OUT = 3;
 const IN = 96;

@@ -3,8 +3,10 @@ import type { Context, DeviceBuffer, Ref } from "../../ffi/mod.ts";
 import type { DecoderConfig } from "../models/config.ts";
 import { decoderBlock } from "../models/decoder.ts";
 import type { BlockWeights, Linear } from "../models/weights.ts";
+import { matmul } from "../ops/matmul.ts";
 import { TrainingOps, trainingArenaBytes } from "../ops/training.ts";
 import { Arena } from "../tensor.ts";
+import { readDense } from "./dense.ts";
 import { dequantizeStored } from "./dequantize.ts";
 import { roundToHalf } from "./lut.ts";
 import type { LoraMatrices, QuantizedLinear } from "./method.ts";
@@ -71,28 +73,16 @@ function addLora(context: Context, { weight }: Linear, { a, b, rank, alpha }: Lo
   using deviceB = context.alloc(b.byteLength);
   deviceA.upload(a);
   deviceB.upload(b);
-  context.gemm({
-    a: deviceB.at(0),
-    b: deviceA.at(0),
-    c: weight.data,
-    m: weight.outFeatures,
-    n: weight.inFeatures,
-    k: rank,
-    transposeA: 0,
-    transposeB: 0,
-    lda: rank,
-    ldb: weight.inFeatures,
-    ldc: weight.inFeatures,
-    alpha: alpha / rank,
-    beta: 1,
-  });
+  const { data, outFeatures: m, inFeatures: n } = weight;
+  const scaled = { k: rank, alpha: alpha / rank, add: true };
+  matmul(context, { a: deviceB.at(0), b: deviceA.at(0), c: data!, m, n, ...scaled });
   context.synchronize();
 }
 
 /** DoRA: every row gets the norm that `magnitude` says (arXiv 2402.09353). */
-function scaleRows(context: Context, { weight }: Linear, magnitude: Float32Array): void {
-  const { data, outFeatures, inFeatures } = weight;
-  const values = data!.buffer.download(new Float32Array(outFeatures * inFeatures), data!.offset);
+function scaleRows(context: Context, linear: Linear, magnitude: Float32Array): void {
+  const { data, outFeatures, inFeatures } = linear.weight;
+  const values = readDense(linear);
   for (let row = 0; row < outFeatures; row++) {
     const cells = values.subarray(row * inFeatures, (row + 1) * inFeatures);
     let squares = 0;

@@ -57,11 +57,10 @@ export function readCalibration(
   const chosen = order.map((window) => Int32Array.from(ids.slice(window * length, (window + 1) * length)));
   const hash = createHash("sha256");
   for (const window of chosen) hash.update(new Uint8Array(window.buffer));
+  const held = count === 1 ? "1 window" : `${count} windows`;
   const notes =
     count < samples
-      ? [
-          `${file} holds ${count} windows of ${length} tokens where --samples asks for ${samples}: calibrating on ${count}.`,
-        ]
+      ? [`${file} holds ${held} of ${length} tokens where --samples asks for ${samples}: calibrating on ${count}.`]
       : [];
   const kind = documents === null ? "text" : documents[0]!.kind;
   return { file, kind, windows: chosen, length, sha256: hash.digest("hex"), notes };
@@ -71,14 +70,23 @@ function readText(file: string): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(readFileSync(file));
   } catch (error) {
-    const reason = error instanceof TypeError ? "it is not UTF-8 text" : error instanceof Error ? error.message : error;
-    throw new Error(`Cannot read calibration data ${file}: ${reason}`);
+    throw new Error(`Cannot read calibration data ${file}: ${readFailure(error)}`);
   }
 }
 
-type Document =
+function readFailure(error: unknown): string {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === "ENOENT") return "it does not exist";
+  if (code === "EISDIR") return "it is a folder, expected a file";
+  if (error instanceof TypeError) return "it is not UTF-8 text";
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** A row, and where it stands. */
+type Document = { readonly where: string } & (
   | { readonly kind: "JSONL of texts"; readonly text: string }
-  | { readonly kind: "JSONL of chats"; readonly messages: readonly ChatMessage[] };
+  | { readonly kind: "JSONL of chats"; readonly messages: readonly ChatMessage[] }
+);
 
 function readDocuments(text: string, file: string): Document[] {
   const documents: Document[] = [];
@@ -89,7 +97,8 @@ function readDocuments(text: string, file: string): Document[] {
   const [first] = documents;
   const other = documents.find(({ kind }) => kind !== first!.kind);
   if (other === undefined) return documents;
-  throw new Error(`Cannot calibrate on ${file}: it mixes texts and chats, expected one of them`);
+  const kinds = first!.kind === "JSONL of texts" ? "a chat after texts" : "a text after chats";
+  throw new Error(`Cannot use ${other.where}: received ${kinds}, expected one kind in a file`);
 }
 
 function readDocument(line: string, where: string): Document {
@@ -100,15 +109,26 @@ function readDocument(line: string, where: string): Document {
   } catch (error) {
     throw new Error(`Cannot read ${where}: ${error instanceof Error ? error.message : error}, ${expected}`);
   }
-  if (isObject(value) && typeof value.text === "string") return { kind: "JSONL of texts", text: value.text };
+  if (isObject(value) && typeof value.text === "string") return { where, kind: "JSONL of texts", text: value.text };
   const messages = isObject(value) ? value.messages : undefined;
-  const valid =
-    Array.isArray(messages) && messages.length > 0 && messages.every((m) => isObject(m) && typeof m.role === "string");
-  if (valid) return { kind: "JSONL of chats", messages: messages as ChatMessage[] };
-  const received = isObject(value)
-    ? `an object with ${Object.keys(value).join(", ") || "no keys"}`
-    : JSON.stringify(value);
+  if (Array.isArray(messages) && messages.length > 0) {
+    const bad = messages.findIndex((message) => !isMessage(message));
+    if (bad < 0) return { where, kind: "JSONL of chats", messages: messages as ChatMessage[] };
+    const shown = JSON.stringify(messages[bad]).slice(0, 200);
+    throw new Error(`Cannot read ${where}: received ${shown} as message ${bad + 1}, ${expected}`);
+  }
+  const received =
+    isObject(value) && !("text" in value) && !("messages" in value)
+      ? `an object with ${Object.keys(value).join(", ") || "no keys"}`
+      : JSON.stringify(value);
   throw new Error(`Cannot read ${where}: received ${received?.slice(0, 200)}, ${expected}`);
+}
+
+/** A message that calls tools may say nothing. */
+function isMessage(message: unknown): boolean {
+  if (!isObject(message) || typeof message.role !== "string") return false;
+  const says = typeof message.content === "string" || Array.isArray(message.content);
+  return says || (Array.isArray(message.tool_calls) && (message.content ?? null) === null);
 }
 
 /** The first `needed` tokens of the text as a whole, without encoding all of a long one. */
@@ -132,13 +152,21 @@ function encodeDocuments(tokenizer: Tokenizer, documents: readonly Document[], n
   const ids: number[] = [];
   for (const document of documents) {
     if (ids.length >= needed) break;
-    const more =
-      document.kind === "JSONL of texts"
-        ? tokenizer.encode(document.text)
-        : tokenizer.encodeChat(document.messages, { addGenerationPrompt: false });
+    const more = document.kind === "JSONL of texts" ? tokenizer.encode(document.text) : encodeChat(tokenizer, document);
     for (const id of more) ids.push(id);
   }
   return ids;
+}
+
+function encodeChat(
+  tokenizer: Tokenizer,
+  { messages, where }: { readonly messages: readonly ChatMessage[]; readonly where: string },
+): number[] {
+  try {
+    return tokenizer.encodeChat(messages, { addGenerationPrompt: false });
+  } catch (error) {
+    throw new Error(`Cannot calibrate on ${where}: ${error instanceof Error ? error.message : error}`);
+  }
 }
 
 /** `count` of the windows 0 .. found - 1, each at most once, in random order: the head of a Fisher-Yates shuffle by mulberry32. */

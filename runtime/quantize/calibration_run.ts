@@ -2,7 +2,6 @@
 import type { Context, Ref } from "../../ffi/mod.ts";
 import type { DecoderConfig } from "../models/config.ts";
 import type { BlockWeights } from "../models/weights.ts";
-import { copyTensor } from "../ops/training.ts";
 import { BlockForward } from "./block_forward.ts";
 import type { Calibration } from "./calibration.ts";
 import type { StoredRows } from "./embedding.ts";
@@ -19,6 +18,7 @@ export class CalibrationRun implements Disposable {
   readonly #context: Context;
   readonly #sampleFloats: number;
   readonly #pause: Pause;
+  readonly #open: (name: string, hidden: number) => WritableStream;
   /** The block's input behind quantized blocks, and behind full-precision ones. */
   readonly #inputs: WritableStream;
   #references: WritableStream;
@@ -47,16 +47,17 @@ export class CalibrationRun implements Disposable {
     { windows, length }: Calibration,
     options: { inverseFrequencies: Ref; streamDir: string | null; pause: Pause },
   ) {
-    const shape = { samples: windows.length, length, hidden: config.hiddenSize };
-    const open = (name: string): WritableStream => openStream(context, shape, options.streamDir, name, copyTensor);
+    const { hiddenSize: hidden } = config;
+    const samples = windows.length;
+    this.#open = (name, hidden) => openStream(context, { samples, length, hidden }, options.streamDir, name);
     this.#context = context;
-    this.#samples = windows.length;
-    this.#sampleFloats = length * config.hiddenSize;
+    this.#samples = samples;
+    this.#sampleFloats = length * hidden;
     this.#pause = options.pause;
     this.#forward = new BlockForward(context, config, length, options.inverseFrequencies);
-    this.#inputs = open("inputs");
-    this.#references = open("references");
-    this.#targets = open("targets");
+    this.#inputs = this.#open("inputs", hidden);
+    this.#references = this.#open("references", hidden);
+    this.#targets = this.#open("targets", hidden);
   }
 
   async #embed({ config, embedding }: Source, { windows }: Calibration, storedRows: StoredRows): Promise<void> {
@@ -78,7 +79,7 @@ export class CalibrationRun implements Disposable {
       this.#targets.write(sample, this.#forward.run(block, layer, this.#references.read(sample)));
       await this.#pause();
     }
-    return { inputs: this.#inputs, referenceInputs: this.#references, targets: this.#targets };
+    return { inputs: this.#inputs, referenceInputs: this.#references, targets: this.#targets, scratch: this.#open };
   }
 
   /**

@@ -18,8 +18,13 @@ const DISK_FULL: Readonly<Record<string, string>> = {
  */
 export function explain(error: unknown, doing: string, kept: string): Error {
   if (isAbort(error)) return error as Error;
-  const reason = error instanceof Error ? error.message : String(error);
-  return new QuantizeError(`Cannot ${doing}: ${cause(error, reason)}. ${kept}`, { cause: error });
+  return new QuantizeError(`Cannot ${doing}: ${cause(error, oneLine(error))}. ${kept}`, { cause: error });
+}
+
+/** What was thrown, also by code that is not ours. */
+export function oneLine(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.trim().replace(/\s*\n\s*/g, " ");
 }
 
 export function isAbort(error: unknown): boolean {

@@ -8,10 +8,10 @@ import type { DecoderConfig } from "../models/config.ts";
 import { decoderBlock } from "../models/decoder.ts";
 import type { BlockWeights, Linear } from "../models/weights.ts";
 import { TrainingOps, trainingArenaBytes } from "../ops/training.ts";
-import type { TrainableLinear } from "../ops/training_linear.ts";
 import { Arena, type Tensor } from "../tensor.ts";
-import { roundToHalf } from "./lut.ts";
-import type { BlockJob, LoraMatrices } from "./method.ts";
+import { calibrationOf } from "./calibration_of.ts";
+import { FrozenLinears } from "./frozen.ts";
+import type { BlockJob, QuantizedLinear } from "./method.ts";
 
 /** Linears with one input, in forward order: q, k, v; o; gate, up; down. */
 export function linearGroups(block: BlockWeights): readonly (readonly Linear[])[] {
@@ -25,8 +25,7 @@ export class GramCollector implements Disposable {
   readonly #job: BlockJob;
   readonly #arena: DeviceBuffer;
   readonly #ops: TrainingOps;
-  readonly #replaced = new Map<Linear, TrainableLinear>();
-  readonly #buffers: DeviceBuffer[] = [];
+  readonly #replaced: FrozenLinears;
   #see: (linears: readonly Linear[], x: Tensor) => void = () => {};
 
   /** @throws where the job has no calibration */
@@ -35,6 +34,7 @@ export class GramCollector implements Disposable {
     const { context, config, inverseFrequencies } = job;
     const { length } = calibrationOf(job).inputs;
     this.#arena = context.alloc(gramArenaBytes(config, length, job.settings.rank));
+    this.#replaced = new FrozenLinears(context);
     this.#ops = new TrainingOps({
       context,
       config,
@@ -42,7 +42,7 @@ export class GramCollector implements Disposable {
       sequences: 1,
       length,
       inverseFrequencies,
-      trainable: this.#replaced,
+      trainable: this.#replaced.trainable,
       onLinear: (linears, x) => this.#see(linears, x),
     });
   }
@@ -74,27 +74,15 @@ export class GramCollector implements Disposable {
     }
   }
 
-  /** From now on `linear` computes with these weights [out, in] and this LoRA, rounded as it will be stored. */
-  replace(linear: Linear, weights: Float32Array, lora: LoraMatrices | null): void {
-    const weight = this.#put(weights);
-    this.#replaced.set(linear, { weight, dweight: null, lora: lora && this.#frozen(lora) });
-  }
-
-  #frozen({ a, b, rank, alpha }: LoraMatrices): TrainableLinear["lora"] {
-    const matrices = { a: this.#put(roundToHalf(a)), b: this.#put(roundToHalf(b)) };
-    return { ...matrices, da: null, db: null, rank, scale: alpha / rank, dora: null };
-  }
-
-  #put(values: Float32Array): Ref {
-    const buffer = this.#job.context.alloc(values.byteLength);
-    this.#buffers.push(buffer);
-    buffer.upload(values);
-    return buffer.at(0);
+  /** From now on `linear` computes as it will when it is stored. */
+  replace(linear: Linear, quantized: QuantizedLinear): void {
+    this.#replaced.add(linear, quantized);
   }
 
   [Symbol.dispose](): void {
     this.#ops[Symbol.dispose]();
-    for (const buffer of [this.#arena, ...this.#buffers]) buffer[Symbol.dispose]();
+    this.#replaced[Symbol.dispose]();
+    this.#arena[Symbol.dispose]();
   }
 }
 
@@ -123,22 +111,7 @@ function addSquares(context: Context, x: Ref, gram: Ref, rows: number, n: number
   }
 }
 
-function gramArenaBytes(config: DecoderConfig, length: number, rank: number): number {
+/** Bytes of what a GramCollector holds besides replaced linears. */
+export function gramArenaBytes(config: DecoderConfig, length: number, rank: number): number {
   return trainingArenaBytes(config, 1, length, false, { rank });
-}
-
-/** Device memory at the peak of a walk over the groups with their Gram matrices, for --dry-run. */
-export function gramBytes(config: DecoderConfig, length: number, rank: number): number {
-  const { hiddenSize, intermediateSize, heads, kvHeads, headDim } = config;
-  const widest = Math.max(hiddenSize, intermediateSize, heads * headDim);
-  const block = hiddenSize * (2 * (heads + kvHeads) * headDim + 3 * intermediateSize);
-  const lora = rank * (5 * hiddenSize + 2 * (2 * heads + kvHeads) * headDim + 3 * intermediateSize);
-  // The Gram matrix and its factor, the quantized linears so far, and the weights at work.
-  const floats = 2 * widest ** 2 + block + lora + 2 * hiddenSize * Math.max(intermediateSize, heads * headDim);
-  return floats * 4 + gramArenaBytes(config, length, rank);
-}
-
-function calibrationOf(job: BlockJob): NonNullable<BlockJob["calibration"]> {
-  if (job.calibration === null) throw new Error("Cannot measure a block's inputs: the job has no calibration data");
-  return job.calibration;
 }

@@ -3,6 +3,7 @@
  * file under methods/; adding one touches that file and registry.ts.
  */
 import type { Context, Ref } from "../../ffi/mod.ts";
+import type { Checkpoint } from "../formats/checkpoint.ts";
 import type { DecoderConfig } from "../models/config.ts";
 import type { BlockWeights, Linear } from "../models/weights.ts";
 
@@ -72,6 +73,12 @@ export interface CalibrationStream {
   read(index: number): Ref;
 }
 
+/** A stream of a method's own. */
+export interface ScratchStream extends CalibrationStream, Disposable {
+  /** Copies sample `index` from `from`, which is no sample of this stream. */
+  write(index: number, from: Ref): void;
+}
+
 /** Settings all methods share; each reads those it knows. Defaults are in settings.ts. */
 export interface MethodSettings {
   readonly bits: 2 | 3 | 4 | 8;
@@ -82,6 +89,14 @@ export interface MethodSettings {
   readonly epochs: number;
   readonly loraLearningRate: number;
   readonly clippingLearningRate: number;
+  /** Passes over the samples that train the scales of the whole model after its last block, where a method does; 0: none. */
+  readonly endToEndEpochs: number;
+  /** Of those scales, relative to each. */
+  readonly endToEndLearningRate: number;
+  /** Of the weights themselves, where they train. */
+  readonly weightLearningRate: number;
+  /** Learning rates stay as they are, or fall to 0 along half a cosine over a block's steps. */
+  readonly schedule: "constant" | "cosine";
   readonly weightDecay: number;
   /** Also match the full-precision block on the quantized input (ApiQ's --aug-loss). */
   readonly augLoss: boolean;
@@ -94,6 +109,9 @@ export interface MethodSettings {
   readonly doubleQuantization: boolean;
   readonly seed: number;
 }
+
+/** What a user can set and not every method heeds. `seed` is everyone's: it also chooses calibration windows. */
+export type MethodOption = Exclude<keyof MethodSettings, "seed"> | "init";
 
 export interface MethodEvent {
   /** Linear or group of linears, or null for the whole block. */
@@ -128,10 +146,28 @@ export interface BlockJob {
     readonly referenceInputs: CalibrationStream;
     /** The full-precision block's output on `referenceInputs`. */
     readonly targets: CalibrationStream;
+    /** A stream of as many samples with `hidden` numbers a token, kept where the others are. */
+    readonly scratch: (name: string, hidden: number) => ScratchStream;
   } | null;
   /** Reports progress, and lets signals and timers have their turn; rejects when the run is to stop. */
   readonly report: (event: MethodEvent) => Promise<void>;
 }
+
+/** Work on the whole model, after its last block. */
+export interface ModelJob {
+  readonly context: Context;
+  /** The model as the blocks left it: a folder that could be served. */
+  readonly checkpoint: Checkpoint;
+  readonly config: DecoderConfig;
+  readonly settings: MethodSettings;
+  /** int32 token ids of the calibration samples, equally many each. */
+  readonly samples: readonly Int32Array[];
+  /** Reports progress, and lets signals and timers have their turn; rejects when the run is to stop. */
+  readonly report: (event: MethodEvent) => Promise<void>;
+}
+
+/** What a linear becomes, given what it is. */
+export type Revision = (module: string, linear: QuantizedLinear) => QuantizedLinear;
 
 export interface QuantizationMethod {
   readonly name: string;
@@ -140,8 +176,16 @@ export interface QuantizationMethod {
   /** Where the algorithm is published. */
   readonly source: string;
   readonly needsCalibration: boolean;
+  /** What it heeds; anything else given with it is refused. */
+  readonly uses: readonly MethodOption[];
   /** Bytes of device memory a block takes besides its weights and streams, for --dry-run. */
   workingBytes(config: DecoderConfig, settings: MethodSettings, length: number): number;
+  /** Numbers a token, each, of the scratch streams that are open at once; none where absent. */
+  scratchWidths?(config: DecoderConfig, settings: MethodSettings): readonly number[];
   /** All linears of the block that are not kept, by module name. Deterministic in the job and its seed. */
   quantizeBlock(job: BlockJob): Promise<Map<string, QuantizedLinear>>;
+  /** Runs once all blocks are made, unless settings.endToEndEpochs is 0 or there is no calibration. Deterministic like the rest. */
+  finish?(job: ModelJob): Promise<Revision>;
+  /** Bytes of device memory that `finish` takes in all, for --dry-run. */
+  finishBytes?(config: DecoderConfig, settings: MethodSettings, length: number): number;
 }

@@ -1,9 +1,11 @@
 /** What the methods over a Gram matrix share: the walk over a block's linears, and OPTQ itself (arXiv 2210.17323). */
-import type { Context, DeviceBuffer, Ref } from "../../ffi/mod.ts";
+import type { Context, DeviceBuffer } from "../../ffi/mod.ts";
+import type { DecoderConfig } from "../models/config.ts";
 import type { Linear } from "../models/weights.ts";
-import { dequantizeStored } from "./dequantize.ts";
-import { GramCollector, linearGroups } from "./gram.ts";
+import { readDense } from "./dense.ts";
+import { GramCollector, gramArenaBytes, linearGroups } from "./gram.ts";
 import { factorGram, type GramFactor } from "./linalg/gram_factor.ts";
+import { groupShapes } from "./linear_shapes.ts";
 import type { AffineWeights, BlockJob, MethodSettings, QuantizedLinear } from "./method.ts";
 
 export interface WalkOptions {
@@ -45,19 +47,43 @@ export async function walkLinears(
       await next(linear.name);
       const quantized = quantize(linear, factor);
       result.set(linear.name, quantized);
-      if (!sequential) continue;
-      const { outFeatures, inFeatures } = linear.weight;
-      collector.replace(linear, dequantizeStored(quantized.weights, outFeatures, inFeatures), quantized.lora);
+      if (sequential) collector.replace(linear, quantized);
     }
   }
   return result;
 }
 
+/**
+ * Bytes of device memory of a sequential walk in the group that takes most.
+ * @param ofLinear what `quantize` takes for a linear
+ */
+export function walkBytes(
+  config: DecoderConfig,
+  { rank }: Pick<MethodSettings, "rank">,
+  length: number,
+  ofLinear: (outFeatures: number, inFeatures: number) => number,
+): number {
+  let replaced = 0;
+  let most = 0;
+  for (const group of groupShapes(config)) {
+    const [[, n]] = group;
+    for (const [outFeatures, inFeatures] of group) {
+      most = Math.max(most, replaced + 2 * 4 * n * n + ofLinear(outFeatures, inFeatures));
+      replaced += 4 * (outFeatures * inFeatures + rank * (outFeatures + inFeatures));
+    }
+  }
+  return most + gramArenaBytes(config, length, rank);
+}
+
+/** Bytes of device memory that optqQuantize takes besides the weights. */
+export function optqBytes(outFeatures: number, inFeatures: number, group: number): number {
+  return outFeatures * inFeatures * (1 + 8 / group);
+}
+
 /** A linear's weights in this process: [out, in], with zeros for inputs that calibration never sees. */
-export function liveWeights({ weight }: Linear, { dead }: GramFactor): Float32Array<ArrayBuffer> {
-  const { data, outFeatures, inFeatures } = weight;
-  const { buffer, offset } = data as Ref;
-  const values = buffer.download(new Float32Array(outFeatures * inFeatures), offset);
+export function liveWeights(linear: Linear, { dead }: GramFactor): Float32Array<ArrayBuffer> {
+  const { outFeatures, inFeatures } = linear.weight;
+  const values = readDense(linear);
   for (const column of dead) {
     for (let row = 0; row < outFeatures; row++) values[row * inFeatures + column] = 0;
   }

@@ -5,27 +5,32 @@
  */
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { Context } from "../../ffi/mod.ts";
-import { type Checkpoint, openCheckpoint } from "../formats/checkpoint.ts";
+import type { Checkpoint } from "../formats/checkpoint.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { type BlockWeights, blockLinears } from "../models/weights.ts";
-import { type Assembled, assemble } from "./assemble.ts";
-import { type BlockRecord, type LinearRecord, linearRecord, readBlock, writeBlock } from "./block_file.ts";
+import { type Assembled, assemble, type StoredTable } from "./assemble.ts";
+import { type BlockFile, type BlockRecord, readBlock, writeBlock } from "./block_file.ts";
 import { applyStored, asStored } from "./block_forward.ts";
 import { type Calibration, readCalibration } from "./calibration.ts";
 import { CalibrationRun } from "./calibration_run.ts";
 import { checkResult } from "./check_result.ts";
+import { bytesToWrite, checkSpace } from "./disk_space.ts";
 import { storedRows, storedTables } from "./embedding.ts";
 import { explain } from "./failures.ts";
+import { checkTables } from "./finite.ts";
+import { openInit } from "./init.ts";
 import { checkGroups, keptModules } from "./keep.ts";
+import { linearRecords } from "./linear_records.ts";
 import { LossRecorder } from "./loss_recorder.ts";
 import type { CalibrationStream, MethodEvent, MethodSettings, QuantizationMethod, QuantizedLinear } from "./method.ts";
-import { PartialFolder, REPORT, refuseExisting } from "./partial_folder.ts";
+import { discardModelPhase, finishModel, type ModelRecord } from "./model_phase.ts";
+import { PartialFolder, REPORT, refuseExisting, refuseInside } from "./partial_folder.ts";
 import { peakBytes } from "./peak_memory.ts";
 import { readQuantized } from "./read_stored.ts";
-import { writeReport } from "./report.ts";
+import { type ReportResult, writeReport } from "./report.ts";
 import type { CalibrationSettings, EmbeddingBits } from "./settings.ts";
 import { loadBlock, loadInverseFrequencies, openSource, readWeights, type Source } from "./source.ts";
 
@@ -64,6 +69,10 @@ export interface QuantizeEvents {
   /** Blocks that an earlier run had finished; called once, before anything is computed. */
   onResume?(finished: number, layers: number): void;
   onBlock?(record: BlockRecord, layers: number): void;
+  /** While a method works on the whole model, behind the last block. */
+  onModelStep?(event: MethodEvent): void;
+  /** When it is done; also where an earlier run had done it. */
+  onModel?(record: ModelRecord): void;
   /** While the model is written: tensors done, and all. */
   onAssemble?(done: number, total: number): void;
   onNote?(text: string): void;
@@ -73,6 +82,7 @@ export interface QuantizeEvents {
 
 export interface QuantizeResult extends Assembled {
   readonly out: string;
+  /** Of this call, and of the blocks that earlier ones had finished. */
   readonly seconds: number;
   readonly peakBytes: number;
   readonly blocks: readonly BlockRecord[];
@@ -89,6 +99,8 @@ export interface Prepared {
 /** Opens everything that `options` name and checks that it fits together; nothing is computed or written. */
 export function prepare(options: QuantizeOptions): Prepared {
   const { method, settings, calibration } = options;
+  refuseInside(options.out, options.source);
+  refuseExisting(options.out);
   const source = openSource(options.source);
   const linears = source.blocks.flat();
   const kept = keptModules(linears, options.keep);
@@ -105,26 +117,26 @@ export function prepare(options: QuantizeOptions): Prepared {
       method.needsCalibration && data !== null
         ? readCalibration({ ...calibration, data }, options.source, vocabSize, settings.seed)
         : null,
-    init: options.initFrom === null ? null : openCheckpoint(options.initFrom),
+    init: options.initFrom === null ? null : openInit(options.initFrom, source),
   };
 }
 
 /** @throws {QuantizeError} one line that says what stopped the run and what is kept; an AbortError where `signal` did */
 export async function quantize(options: QuantizeOptions, events: QuantizeEvents = {}): Promise<QuantizeResult> {
   const started = performance.now();
-  refuseExisting(options.out);
   const prepared = prepare(options);
   const { source } = prepared;
   const layers = source.config.layers;
   const identity = settingsOf(options, prepared);
   const about = { blocks: layers, threads: options.threads, started: new Date().toISOString() };
-  mkdirSync(dirname(options.out), { recursive: true });
-  const folder = PartialFolder.open(options.out, identity, about, layers);
+  using folder = PartialFolder.open(options.out, identity, about, layers);
   for (const note of notesOf(options, prepared)) events.onNote?.(note);
   if (folder.finished.length > 0) events.onResume?.(folder.finished.length, layers);
 
   const run = new Run(options, prepared, folder, identity, events);
   try {
+    checkSpace(options.out, bytesToWrite(options, prepared, folder.finished.length), "the blocks and the model");
+    if (folder.finished.length === 0) checkTables(source);
     await run.blocks();
     return await run.finish(started);
   } catch (error) {
@@ -166,6 +178,10 @@ class Run {
   readonly #settings: JsonObject;
   readonly #events: QuantizeEvents;
   #yieldedAt = performance.now();
+  /** What the blocks took that earlier calls had finished. */
+  readonly #secondsBefore: number;
+  /** Blocks that a method revised at the end, as the model will have them. */
+  #revised: readonly BlockFile[] | null = null;
   /** What is under way, for messages. */
   doing = "begin the run";
 
@@ -181,6 +197,7 @@ class Run {
     this.#folder = folder;
     this.#settings = settings;
     this.#events = events;
+    this.#secondsBefore = folder.finished.reduce((sum, { record }) => sum + record.seconds, 0);
   }
 
   get #layers(): number {
@@ -190,6 +207,7 @@ class Run {
   async blocks(): Promise<void> {
     const { source, calibration } = this.#prepared;
     if (this.#folder.finished.length === this.#layers) return;
+    discardModelPhase(this.#folder.dir);
     using context = Context.open({ threads: this.#options.threads });
     using frequencies = loadInverseFrequencies(context, source.config);
     const inverseFrequencies = frequencies.at(0);
@@ -270,13 +288,7 @@ class Run {
       result.set(linear.module, quantized ? asStored(quantized) : keptLinear(readWeights(linear), linear.weight.dtype));
     }
     this.#apply(context, block.weights, result);
-    const records: Record<string, LinearRecord> = {};
-    for (const [i, linear] of blockLinears(block.weights).entries()) {
-      const { data, outFeatures, inFeatures } = linear.weight;
-      const stored = data!.buffer.download(new Float32Array(outFeatures * inFeatures), data!.offset);
-      records[linear.name] = linearRecord(result.get(linear.name)!, relativeError(readWeights(linears[i]!), stored));
-      await this.#pause();
-    }
+    const records = await linearRecords(block.weights, linears, result, this.#pause);
     if (streams !== null) this.#events.onPhase?.("advance", layer, this.#layers);
     const outputError = streams === null ? null : await streams.advance(block.weights, layer);
     if (outputError !== null && !Number.isFinite(outputError)) {
@@ -295,32 +307,63 @@ class Run {
     for (const linear of blockLinears(block)) applyStored(context, linear, result.get(linear.name)!);
   }
 
-  #report(): Promise<void> {
-    const records = this.#folder.finished.map(({ record }) => record);
-    return writeReport(join(this.#folder.dir, REPORT), this.#options, this.#settings, records, this.#layers);
+  get #blocks(): readonly BlockFile[] {
+    return this.#revised ?? this.#folder.finished;
+  }
+
+  /** The method's last word on the whole model, where it has one. */
+  async #finishModel(context: Context, tables: readonly StoredTable[]): Promise<void> {
+    const { source, kept, calibration } = this.#prepared;
+    const { method, settings } = this.#options;
+    if (!method.finish || settings.endToEndEpochs === 0 || calibration === null) return;
+    this.doing = "train the model end to end";
+    const { blocks, record } = await finishModel({
+      context,
+      source,
+      method,
+      settings,
+      samples: calibration.windows,
+      kept,
+      dir: this.#folder.dir,
+      blocks: this.#folder.finished,
+      tables,
+      onStep: (event) => this.#events.onModelStep?.(event),
+      pause: this.#pause,
+    });
+    this.#revised = blocks;
+    this.#folder.log({ type: "end-to-end", ...record });
+    this.#events.onModel?.(record);
+  }
+
+  #report(result?: ReportResult): Promise<void> {
+    const records = this.#blocks.map(({ record }) => record);
+    const path = join(this.#folder.dir, REPORT);
+    return writeReport(path, this.#options, this.#settings, records, this.#layers, result);
   }
 
   async finish(started: number): Promise<QuantizeResult> {
-    this.doing = "put the model together";
     const { source } = this.#prepared;
     const { out, shardBytes, embeddingBits } = this.#options;
+    using context = Context.open({ threads: this.#options.threads });
+    this.doing = "put the model together";
+    const tables = storedTables(context, source, embeddingBits);
+    await this.#finishModel(context, tables);
+    this.doing = "put the model together";
     const dir = join(this.#folder.dir, "model");
     rmSync(dir, { recursive: true, force: true });
     mkdirSync(dir);
-    using context = Context.open({ threads: this.#options.threads });
-    const tables = storedTables(context, source, embeddingBits);
     const onTensor = (done: number, total: number): void => {
       this.#options.signal?.throwIfAborted();
       this.#events.onAssemble?.(done, total);
     };
-    const assembled = await assemble(dir, source, this.#folder.finished, tables, shardBytes, onTensor);
+    const assembled = await assemble(dir, source, this.#blocks, tables, shardBytes, onTensor);
     for (const name of assembled.leftOut)
       this.#events.onNote?.(`${name} belongs to no ${source.config.family.name} model and is left out.`);
-    const seconds = (performance.now() - started) / 1000;
-    const blocks = this.#folder.finished.map(({ record }) => record);
+    const seconds = this.#secondsBefore + (performance.now() - started) / 1000;
+    const blocks = this.#blocks.map(({ record }) => record);
     const memory = Math.max(peakBytes(context), ...blocks.map((block) => block.peakBytes));
     this.#folder.log({ type: "done", seconds, peakBytes: memory, ...assembled });
-    await this.#report();
+    await this.#report({ seconds, peakBytes: memory, ...assembled });
     this.#folder.publish(dir, out);
     return { out, seconds, peakBytes: memory, blocks, ...assembled };
   }
@@ -330,15 +373,4 @@ class Run {
 function keptLinear(values: Float32Array, dtype: string): QuantizedLinear {
   const rounded = dtype === "F32" ? new Float32Array(new Float16Array(values)) : values;
   return { weights: { family: "dense", values: rounded }, lora: null };
-}
-
-/** |b - a| / |a| in the Frobenius norm. */
-function relativeError(a: Float32Array, b: Float32Array): number {
-  let wrong = 0;
-  let whole = 0;
-  for (let i = 0; i < a.length; i++) {
-    wrong += (b[i]! - a[i]!) ** 2;
-    whole += a[i]! ** 2;
-  }
-  return whole === 0 ? 0 : Math.sqrt(wrong / whole);
 }

@@ -1,5 +1,5 @@
 /** All methods. Adding one touches its own file and this list. */
-import type { QuantizationMethod } from "./method.ts";
+import type { MethodOption, QuantizationMethod } from "./method.ts";
 import { apiqBwMethod } from "./methods/apiq_bw.ts";
 import { apiqLwMethod } from "./methods/apiq_lw.ts";
 import { blockApMethod } from "./methods/block_ap.ts";
@@ -10,6 +10,7 @@ import { loftqMethod } from "./methods/loftq.ts";
 import { nfMethods } from "./methods/nf.ts";
 import { omniquantMethod } from "./methods/omniquant.ts";
 import { rtnMethod } from "./methods/rtn.ts";
+import { OPTION_FLAGS } from "./settings.ts";
 
 export const METHODS: readonly QuantizationMethod[] = [
   rtnMethod,
@@ -35,4 +36,13 @@ export function methodNamed(name: string): QuantizationMethod {
 export function bitsOfName(name: string): 2 | 3 | 4 | undefined {
   const digit = /^nf([234])$/.exec(name)?.[1];
   return digit === undefined ? undefined : (Number(digit) as 2 | 3 | 4);
+}
+
+/** @throws {RangeError} for an option that was given and that the method would ignore; names the methods that heed it */
+export function refuseIgnored(method: QuantizationMethod, given: readonly MethodOption[]): void {
+  for (const option of given) {
+    if (method.uses.includes(option)) continue;
+    const users = METHODS.filter(({ uses }) => uses.includes(option)).map(({ name }) => name);
+    throw new RangeError(`Cannot use ${OPTION_FLAGS[option]} with ${method.name}: it is for ${users.join(", ")}`);
+  }
 }

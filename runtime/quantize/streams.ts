@@ -3,7 +3,8 @@ import { closeSync, mkdirSync, openSync, readSync, unlinkSync, writeSync } from 
 import { join } from "node:path";
 import process from "node:process";
 import type { Context, DeviceBuffer, Ref } from "../../ffi/mod.ts";
-import type { CalibrationStream } from "./method.ts";
+import { copyTensor } from "../ops/training.ts";
+import type { ScratchStream } from "./method.ts";
 
 export interface StreamShape {
   readonly samples: number;
@@ -12,24 +13,13 @@ export interface StreamShape {
 }
 
 /** A stream that can be written too. Samples are float32 [length, hidden]. */
-export interface WritableStream extends CalibrationStream, Disposable {
-  /** Copies sample `index` from `from`, which is no sample of this stream. */
-  write(index: number, from: Ref): void;
+export interface WritableStream extends ScratchStream {
   upload(index: number, values: Float32Array): void;
 }
 
-/** Copies `count` floats on the device; ops/training.ts has one. */
-export type Copy = (context: Context, from: Ref, to: Ref, count: number) => void;
-
 /** @param dir keeps the samples in a file of this folder; null keeps them in memory */
-export function openStream(
-  context: Context,
-  shape: StreamShape,
-  dir: string | null,
-  name: string,
-  copy: Copy,
-): WritableStream {
-  return dir === null ? new MemoryStream(context, shape, copy) : new FileStream(context, shape, dir, name);
+export function openStream(context: Context, shape: StreamShape, dir: string | null, name: string): WritableStream {
+  return dir === null ? new MemoryStream(context, shape) : new FileStream(context, shape, dir, name);
 }
 
 /** Device memory that a stream takes. */
@@ -43,14 +33,12 @@ class MemoryStream implements WritableStream {
   readonly hidden: number;
   readonly #context: Context;
   readonly #buffer: DeviceBuffer;
-  readonly #copy: Copy;
 
-  constructor(context: Context, shape: StreamShape, copy: Copy) {
+  constructor(context: Context, shape: StreamShape) {
     this.samples = shape.samples;
     this.length = shape.length;
     this.hidden = shape.hidden;
     this.#context = context;
-    this.#copy = copy;
     this.#buffer = context.alloc(streamBytes(shape, false));
   }
 
@@ -59,7 +47,7 @@ class MemoryStream implements WritableStream {
   }
 
   write(index: number, from: Ref): void {
-    this.#copy(this.#context, from, this.read(index), this.length * this.hidden);
+    copyTensor(this.#context, from, this.read(index), this.length * this.hidden);
   }
 
   upload(index: number, values: Float32Array): void {

@@ -2,11 +2,13 @@
  * Quantizers from a file of the user's own: `apiq quantize --quantizer ./mine.ts`. The file's default export is a `UserQuantizer`;
  * scripts/recipes has an example.
  */
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { Context } from "../../ffi/mod.ts";
 import type { Linear } from "../models/weights.ts";
 import { blockLinears } from "../models/weights.ts";
+import { readDense } from "./dense.ts";
+import { oneLine } from "./failures.ts";
 import { roundToHalf } from "./lut.ts";
 import type { BlockJob, QuantizationMethod, QuantizedLinear, StoredWeights } from "./method.ts";
 
@@ -52,7 +54,7 @@ export async function loadUserQuantizer(file: string): Promise<QuantizationMetho
   try {
     exported = await import(pathToFileURL(resolve(file)).href);
   } catch (error) {
-    throw new Error(`Cannot load quantizer ${file}: ${error instanceof Error ? error.message : error}`);
+    throw new Error(`Cannot load quantizer ${file}: ${loadFailure(file, error)}`);
   }
   const quantizer = exported.default as Partial<UserQuantizer> | null | undefined;
   if (typeof quantizer?.name !== "string" || typeof quantizer.quantize !== "function") {
@@ -61,12 +63,19 @@ export async function loadUserQuantizer(file: string): Promise<QuantizationMetho
   return methodOf(quantizer as UserQuantizer, file);
 }
 
+/** Bun hides what is wrong with a file in the parts of an AggregateError. */
+function loadFailure(file: string, error: unknown): string {
+  if (!existsSync(file)) return "it does not exist";
+  return error instanceof AggregateError && error.errors.length > 0 ? oneLine(error.errors[0]) : oneLine(error);
+}
+
 function methodOf(quantizer: UserQuantizer, file: string): QuantizationMethod {
   return {
     name: quantizer.name,
     summary: `the quantizer of ${file}`,
     source: file,
     needsCalibration: false,
+    uses: ["bits", "group"],
     workingBytes: () => 0,
     quantizeBlock: async (job) => {
       const result = new Map<string, QuantizedLinear>();
@@ -84,7 +93,7 @@ async function quantizeOne(quantizer: UserQuantizer, job: BlockJob, linear: Line
   const { outFeatures, inFeatures } = linear.weight;
   const { bits, group, seed } = job.settings;
   const info: QuantizerInfo = { module: linear.name, layer: job.layer, outFeatures, inFeatures, bits, group, seed };
-  const stored = await quantizer.quantize(readDense(job.context, linear), info);
+  const stored = await quantizer.quantize(readDense(linear), info);
   if (typeof stored === "object" && stored !== null) {
     if ("family" in stored) return stored;
     if (typeof stored.dequantize === "function") {
@@ -93,11 +102,4 @@ async function quantizeOne(quantizer: UserQuantizer, job: BlockJob, linear: Line
   }
   const expected = "expected a storage family or { tensors, dequantize }";
   throw new Error(`Cannot use quantizer ${quantizer.name}: for ${linear.name} it gave neither, ${expected}`);
-}
-
-/** The float32 weights of a dense linear. */
-export function readDense(context: Context, { weight }: Linear): Float32Array {
-  context.synchronize();
-  const values = new Float32Array(weight.outFeatures * weight.inFeatures);
-  return weight.data!.buffer.download(values, weight.data!.offset);
 }

@@ -90,6 +90,103 @@ describe("dotColumns", () => {
   });
 });
 
+describe("scaleRows", () => {
+  it("is a float32 product, in place too", () => {
+    for (const [rows, cols] of SHAPES) {
+      const random = new Random(cols + 2);
+      const [x, scale] = [random.normals(rows * cols), random.normals(rows)];
+      const y = onEveryIsa((bench) => {
+        const [ref, apart] = [bench.f32(x), bench.room(rows * cols)];
+        bench.context.scaleRows({ x: ref, scale: bench.f32(scale), y: apart, rows, cols });
+        bench.context.scaleRows({ x: ref, scale: bench.f32(scale), y: ref, rows, cols });
+        return Float32Array.from([...bench.read(apart, rows * cols), ...bench.read(ref, rows * cols)]);
+      });
+      const expected = x.map((value, i) => value * scale[Math.floor(i / cols)]!);
+      assertEquals(y.slice(0, x.length), expected);
+      assertEquals(y.slice(x.length), expected);
+    }
+  });
+
+  it("refuses bad arguments", () => {
+    using bench = new Bench();
+    const good = { x: bench.room(64), scale: bench.room(4), y: bench.room(64), rows: 4, cols: 16 };
+    bench.context.scaleRows(good);
+    const refused = (bad: Partial<typeof good>, status: string) => {
+      assertEquals(assertThrows(() => bench.context.scaleRows({ ...good, ...bad }), ApiqError).status, status);
+    };
+    refused({ rows: 0 }, "INVALID_ARGUMENT");
+    refused({ cols: 0 }, "INVALID_ARGUMENT");
+    refused({ scale: good.y }, "INVALID_ARGUMENT");
+    refused({ y: good.x.buffer.at(4), rows: 3 }, "INVALID_ARGUMENT");
+    refused({ rows: 5 }, "OUT_OF_RANGE");
+    refused({ scale: bench.room(3) }, "OUT_OF_RANGE");
+  });
+});
+
+describe("dotRows", () => {
+  it("is the float64 sum of products, rounded once, added to what was there where asked for", () => {
+    for (const [rows, cols] of [...SHAPES, [5000, 64], [3, 32]] as const) {
+      const random = new Random(2 * rows + cols);
+      const [a, b, before] = [random.normals(rows * cols), random.normals(rows * cols), random.normals(rows, 30)];
+      const y = onEveryIsa((bench) => {
+        const results = [0, 1].map((accumulate) => {
+          const ref = bench.f32(before);
+          bench.context.dotRows({ a: bench.f32(a), b: bench.f32(b), y: ref, rows, cols, accumulate });
+          return bench.read(ref, rows);
+        });
+        return Float32Array.from(results.flatMap((result) => [...result]));
+      });
+      const sum = (r: number, start: number): number => {
+        for (let i = r * cols; i < (r + 1) * cols; i++) start += a[i]! * b[i]!;
+        return start;
+      };
+      const expected = [before.map(() => 0), before].flatMap((starts) =>
+        Array.from(starts, (start, r) => sum(r, start)),
+      );
+      expected.forEach((value, i) => {
+        assertClose([y[i]!], [value], 6e-8 * Math.abs(value) + 1e-12, `${rows} x ${cols}: ${i}`);
+      });
+    }
+  });
+
+  it("gives the gradient of scaleRows' scales, by central differences", () => {
+    const [rows, cols] = [9, 40];
+    const random = new Random(11);
+    const [x, scale, dy] = [random.normals(rows * cols), random.normals(rows), random.normals(rows * cols)];
+    using bench = new Bench();
+    const gradient = bench.room(rows);
+    bench.context.dotRows({ a: bench.f32(dy), b: bench.f32(x), y: gradient, rows, cols, accumulate: 0 });
+    const loss = (scales: Float64Array): number =>
+      x.reduce((sum, value, i) => sum + value * scales[Math.floor(i / cols)]! * dy[i]!, 0);
+    const step = 1e-3;
+    const differences = Array.from(scale, (_, r) => {
+      const [above, below] = [1, -1].map((sign) => {
+        const moved = Float64Array.from(scale);
+        moved[r] = moved[r]! + sign * step;
+        return loss(moved);
+      });
+      return (above! - below!) / (2 * step);
+    });
+    assertClose(bench.read(gradient, rows), differences, 1e-5, "dscale");
+  });
+
+  it("refuses bad arguments", () => {
+    using bench = new Bench();
+    const good = { a: bench.room(64), b: bench.room(64), y: bench.room(4), rows: 4, cols: 16, accumulate: 0 };
+    bench.context.dotRows(good);
+    const refused = (bad: Partial<typeof good>, status: string) => {
+      assertEquals(assertThrows(() => bench.context.dotRows({ ...good, ...bad }), ApiqError).status, status);
+    };
+    refused({ accumulate: 2 }, "INVALID_ARGUMENT");
+    refused({ rows: 0 }, "INVALID_ARGUMENT");
+    refused({ cols: 0 }, "INVALID_ARGUMENT");
+    refused({ y: good.a }, "INVALID_ARGUMENT");
+    refused({ y: good.b }, "INVALID_ARGUMENT");
+    refused({ rows: 5 }, "OUT_OF_RANGE");
+    refused({ y: bench.room(3) }, "OUT_OF_RANGE");
+  });
+});
+
 describe("rowNorms", () => {
   it("equals float64, rounded once, also where squares leave float32", () => {
     for (const [rows, cols] of SHAPES) {

@@ -15,6 +15,8 @@ import type {
   MethodSettings,
   QuantizedLinear,
 } from "../../runtime/quantize/method.ts";
+import { PAPER } from "../../runtime/quantize/settings.ts";
+import { openStream } from "../../runtime/quantize/streams.ts";
 import { UNROUNDED_CLIPPING } from "../../runtime/quantize/training/clipping_recipe.ts";
 import type { LearnedClipping } from "../../runtime/quantize/training/learned_clipping.ts";
 import type { Recipe, TrainingView } from "../../runtime/quantize/training/recipe.ts";
@@ -28,21 +30,16 @@ const PREFIX = "base_model.model.";
 
 function settingsOf({ metadata }: ApiqRun): MethodSettings {
   return {
+    ...PAPER,
     bits: Number(metadata.bits) as 2,
     group: Number(metadata.group_size) as 64,
     rank: Number(metadata.r),
     alpha: Number(metadata.lora_alpha),
-    dora: false,
     epochs: Number(metadata.epochs),
     loraLearningRate: Number(metadata.lora_lr),
     clippingLearningRate: Number(metadata.lwc_lr),
     weightDecay: Number(metadata.weight_decay),
     augLoss: metadata.aug_loss === "true",
-    damping: 0,
-    iterations: 1,
-    base: "affine",
-    doubleQuantization: false,
-    seed: 0,
   };
 }
 
@@ -94,6 +91,7 @@ async function quantize(context: Context, run: ApiqRun, weights: DecoderWeights,
   for (const { buffer } of [inputs, references]) {
     context.embedding({ table: weights.embedding, ids: tokens.at(0), y: buffer.at(0), rows: ids.length });
   }
+  const scratch = (name: string, hidden: number) => openStream(context, { samples, length, hidden }, null, name);
   const arena = new Arena(
     context.alloc(2 * trainingArenaBytes(config, samples, length, false, { rank: settings.rank })),
   );
@@ -142,7 +140,7 @@ async function quantize(context: Context, run: ApiqRun, weights: DecoderWeights,
         settings,
         kept: new Set(),
         init: null,
-        calibration: { inputs, referenceInputs: references, targets },
+        calibration: { inputs, referenceInputs: references, targets, scratch },
         report: async () => {},
       },
       recipe,

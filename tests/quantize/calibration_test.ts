@@ -92,7 +92,7 @@ describe("readCalibration", () => {
 
   it("refuses a file that mixes texts and chats, or one with ids beyond the vocabulary", () => {
     const mixed = '{"text": "a"}\n{"messages": [{"role": "user", "content": "b"}]}';
-    assertThrows(() => read("mixed.jsonl", mixed), Error, "it mixes texts and chats");
+    assertThrows(() => read("mixed.jsonl", mixed), Error, "line 2 of ");
     assertThrows(() => read("empty.jsonl", "\n"), Error, "it holds no lines");
     writeFileSync(join(folder.dir, "v.txt"), calibrationText(200));
     const settings = { samples: 1, length: 16, windows: "first", data: join(folder.dir, "v.txt") } as const;

@@ -65,7 +65,8 @@ for (const runtime of RUNTIMES) {
       assertEquals([plan.blocks, plan.linears, plan.calibration.samples], [2, 14, 12]);
       assertEquals(plan.weights, 2 * (128 * 128 * 2 + 64 * 128 * 2 + 3 * 128 * 256));
       const streams = plan.memory.find(({ part }: { part: string }) => part === "calibration streams");
-      assertEquals(streams.bytes, 3 * 12 * 32 * 128 * 4);
+      // Three of the run, and the second targets of --aug-loss.
+      assertEquals(streams.bytes, 4 * 12 * 32 * 128 * 4);
       assert(plan.seconds > 0);
       const { code, stdout, stderr } = await run(...args, "--stream-dir", folder.dir);
       assertEquals(code, 0, stderr);
@@ -91,6 +92,12 @@ for (const runtime of RUNTIMES) {
         [["--method", "rtn", "--bits", "5"], "Cannot use --bits: received 5, expected 2, 3, 4, 8"],
         [["--method", "rtn", "--group-size", "48"], "Cannot use --group-size: received 48"],
         [["--method", "nf4", "--bits", "2"], "Cannot use --bits with nf4: received 2, expected 4"],
+        [["--method", "gptq", "--dora"], "Cannot use --dora with gptq: it is for apiq-bw, apiq-lw, block-ap"],
+        [["--method", "fine", "--init-from", "x"], "Cannot use --init-from with fine: it is for omniquant, apiq-bw,"],
+        [["--method", "loftq", "--alpha", "8"], "Cannot use --alpha with loftq"],
+        [["--method", "apiq-bw", "--weight-lr", "1"], "Cannot use --weight-lr with apiq-bw: it is for block-ap\n"],
+        [["--method", "rtn", "--no-aug-loss"], "Cannot use --aug-loss with rtn"],
+        [["--method", "apiq-bw", "--dora", "--rank", "0"], "Cannot use --dora: received --rank 0, expected a rank"],
         [["--method", "rtn", "--embed-bits", "2"], "Cannot use --embed-bits: received 2, expected 16, 8, 4"],
       ];
       for (const [args, message] of mistakes) {

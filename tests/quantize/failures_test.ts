@@ -1,6 +1,6 @@
 /** What goes wrong ends in one line that names it, and loses no finished block. */
 import { spawnSync } from "node:child_process";
-import { existsSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
@@ -81,6 +81,27 @@ describe("quantize refuses a source", () => {
     assert(existsSync(join(`${options.out}.partial`, "block-000.safetensors")));
   });
 
+  it("with a table or last norm that holds no number, before anything is computed", async () => {
+    for (const name of ["model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"]) {
+      for (const dtype of ["F16", "BF16", "F32"] as const) {
+        const edit = (tensor: string, values: Float32Array): void => {
+          if (tensor === name) values[100] = Number.NaN;
+        };
+        const message = await failure({ dtype, edit }, "rtn");
+        const where = name.includes("norm") ? "element 100" : "row 0, column 100";
+        assertMatch(message, new RegExp(`"${name}".* no finite number at ${where}. No block was finished$`));
+      }
+    }
+  });
+
+  it("that is a file", async () => {
+    using folder = temporaryFolder();
+    const file = join(folder.dir, "model.gguf");
+    writeFileSync(file, "GGUF");
+    const run = () => quantize(smallRun(file, folder.dir, "rtn"));
+    await assertRejects(run, Error, `Cannot open ${file}: it is a GGUF file, expected a folder with config.json`);
+  });
+
   it("with hidden states that overflow", async () => {
     const edit = (name: string, values: Float32Array): void => {
       if (name.endsWith("norm.weight")) values.fill(3e38);
@@ -105,6 +126,64 @@ describe("quantize refuses", () => {
     const lines = join(folder.dir, "bad.jsonl");
     writeFileSync(lines, '{"text": "good"}\n{"txt": "bad"}\n');
     assertStringIncludes(await failure({}, "gptq", data(lines)), `line 2 of ${lines}: received an object with txt`);
+  });
+
+  it("rows of calibration data that it cannot use, by their line", async () => {
+    using folder = temporaryFolder();
+    const file = join(folder.dir, "rows.jsonl");
+    const rows = async (...lines: string[]): Promise<string> => {
+      writeFileSync(file, `${lines.join("\n")}\n`);
+      return await failure({}, "gptq", (options) => ({
+        ...options,
+        calibration: { ...options.calibration, data: file },
+      }));
+    };
+    const text = '{"text": "good"}';
+    const chat = '{"messages": [{"role": "user", "content": "good"}]}';
+    const kinds = "expected one kind in a file";
+    assertEquals(await rows(text, "", chat), `Cannot use line 3 of ${file}: received a chat after texts, ${kinds}`);
+    assertEquals(await rows(chat, text), `Cannot use line 2 of ${file}: received a text after chats, ${kinds}`);
+    assertStringIncludes(
+      await rows(text, '{"text": 5}'),
+      `Cannot read line 2 of ${file}: received {"text":5}, expected`,
+    );
+    assertStringIncludes(
+      await rows('{"messages": [{"role": "user", "content": "a"}, {"role": "user"}]}'),
+      `Cannot read line 1 of ${file}: received {"role":"user"} as message 2, expected`,
+    );
+    const number = '{"messages": [{"role": "user", "content": 5}]}';
+    assertStringIncludes(
+      await rows(chat, number),
+      `Cannot read line 2 of ${file}: received {"role":"user","content":5}`,
+    );
+  });
+
+  it("a chat where the model has no template, and names the line", async () => {
+    using model = await createDenseModel();
+    using folder = temporaryFolder();
+    const config = join(model.dir, "tokenizer_config.json");
+    const { chat_template: _, ...others } = JSON.parse(readFileSync(config, "utf8"));
+    writeFileSync(config, JSON.stringify(others));
+    const data = join(folder.dir, "chats.jsonl");
+    writeFileSync(data, '{"messages": [{"role": "user", "content": "good"}]}\n');
+    const options = smallRun(model.dir, folder.dir, "gptq");
+    const run = () => quantize({ ...options, calibration: { ...options.calibration, data } });
+    await assertRejects(run, Error, `Cannot calibrate on line 1 of ${data}: Cannot render messages`);
+  });
+
+  it("to begin from weights that are not packed or another model's", async () => {
+    using model = await createDenseModel();
+    using other = await createDenseModel({ layers: 3 });
+    using folder = temporaryFolder();
+    const begin = (initFrom: string) => () =>
+      quantize(smallRun(model.dir, folder.dir, "loftq", {}, { initFrom, out: join(folder.dir, "second") }));
+    await assertRejects(begin(model.dir), Error, `Cannot begin from ${model.dir}: its weights are not packed`);
+    const { out } = await quantize(smallRun(other.dir, folder.dir, "loftq"));
+    await assertRejects(
+      begin(out),
+      Error,
+      `Cannot begin from ${out}: it was made from another model than ${model.dir}`,
+    );
   });
 
   it("a pattern that keeps nothing", async () => {
@@ -145,6 +224,14 @@ describe("a run that fails says in one line", () => {
     const message = await failure({}, "rtn", failing(1, fail));
     assertStringIncludes(message, "out of memory (Cannot allocate a buffer: no room for 999 bytes (OUT_OF_MEMORY))");
     assertStringIncludes(message, "--stream-dir");
+  });
+
+  it("what others' code threw over several lines", async () => {
+    const fail = () => {
+      throw new Error("first\n  second\n");
+    };
+    const message = await failure({}, "rtn", failing(0, fail));
+    assertEquals(message, "Cannot quantize block 1 of 2: first second. No block was finished");
   });
 
   it("that a method's result cannot be stored", async () => {

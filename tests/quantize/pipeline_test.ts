@@ -152,16 +152,18 @@ describe("quantize", () => {
     assertEquals(logitsOf(a, [5, 6, 7]), logitsOf(b, [5, 6, 7]));
   });
 
-  it("with streams in files ends with the same bytes as with streams in memory", async () => {
-    using model = await createDenseModel();
-    using folder = temporaryFolder();
-    using other = temporaryFolder();
-    const memory = await quantize(smallRun(model.dir, folder.dir, "apiq-bw"));
-    const files = await quantize(smallRun(model.dir, other.dir, "apiq-bw", {}, { streamDir: other.dir }));
-    assertEquals(files.fingerprint, memory.fingerprint);
-    const adapter = (out: string) => readFileSync(join(out, "apiq_init", "adapter_model.safetensors"));
-    assertEquals(adapter(files.out), adapter(memory.out));
-  });
+  for (const method of ["apiq-bw", "apiq-lw"]) {
+    it(`${method}: with streams in files ends with the same bytes as with streams in memory`, async () => {
+      using model = await createDenseModel();
+      using folder = temporaryFolder();
+      using other = temporaryFolder();
+      const memory = await quantize(smallRun(model.dir, folder.dir, method));
+      const files = await quantize(smallRun(model.dir, other.dir, method, {}, { streamDir: other.dir }));
+      assertEquals(files.fingerprint, memory.fingerprint);
+      const adapter = (out: string) => readFileSync(join(out, "apiq_init", "adapter_model.safetensors"));
+      assertEquals(adapter(files.out), adapter(memory.out));
+    });
+  }
 
   it("begins from another method's result", async () => {
     using model = await createDenseModel();

@@ -175,7 +175,6 @@ function command(runtime: Runtime, model: DenseModel, { out, calibration, settin
     rank: settings.rank,
     alpha: settings.alpha,
     epochs: settings.epochs,
-    iterations: settings.iterations,
     threads: 2,
   };
   const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, `${value}`]);

@@ -35,6 +35,10 @@ struct TrainingKernels {
   void (*multiply)(const float* x, const float* scale, float* y, uint64_t count);
   // sums[c] += a[r, c] b[r, c] for the rows, `stride` apart, in order; b null: a[r, c]. sums has room for a multiple of 16.
   void (*dot_columns)(const float* a, const float* b, double* sums, uint32_t rows, uint64_t stride, uint64_t cols);
+  // y[r, c] = x[r, c] * scale[r]; y may be x.
+  void (*scale_rows)(const float* x, const float* scale, float* y, uint64_t rows, uint64_t cols);
+  // y[r] (+)= sum over c of a[r, c] b[r, c]
+  void (*dot_rows)(const float* a, const float* b, float* y, uint64_t rows, uint64_t cols, bool accumulate);
   double (*sum_squares)(const float* x, uint64_t count);
 
   void (*rms_norm_backward)(const float* x, const float* weight, const float* dy, float* dx, uint32_t cols, float eps,

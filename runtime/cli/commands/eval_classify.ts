@@ -41,7 +41,7 @@ export const evalClassifyCommand = defineCommand({
     using bar = out.progress("choosing", rows.length, "rows");
     let plainCorrect = 0;
     let normalizedCorrect = 0;
-    await withResults(flags.out, async (put) => {
+    await withResults(flags.out, flags.data, async (put) => {
       for (const [index, { item, encoded, where }] of rows.entries()) {
         const { logLikelihoods, plain, normalized } = choose(loaded, item, encoded, adapterSlot);
         plainCorrect += plain === item.label ? 1 : 0;

@@ -1,5 +1,5 @@
-import { readFileSync } from "node:fs";
 import { sequenceNlls } from "../../eval/nll.ts";
+import { readText } from "../../eval/text_file.ts";
 import { defineCommand } from "../command.ts";
 import { MODEL_FLAGS, openForEval, pause } from "../eval_flags.ts";
 
@@ -8,14 +8,16 @@ function readSequences(path: string): number[][] {
   const fail = (received: string): never => {
     throw new Error(`Cannot use ${path}: received ${received}, expected {"sequences": [[token ids, at least two]]}`);
   };
+  const text = readText(path);
   let parsed: unknown;
   try {
-    parsed = JSON.parse(readFileSync(path, "utf8"));
+    parsed = JSON.parse(text);
   } catch (error) {
     return fail(error instanceof Error ? error.message : String(error));
   }
   const sequences = (parsed as { sequences?: unknown } | null)?.sequences;
   if (!Array.isArray(sequences)) return fail(`sequences of type ${typeof sequences}`);
+  if (sequences.length === 0) return fail("no sequences");
   for (const [index, tokens] of sequences.entries()) {
     if (!Array.isArray(tokens) || tokens.length < 2) return fail(`sequence ${index} with fewer than two tokens`);
     const bad = tokens.find((token) => !Number.isInteger(token) || token < 0 || token >= 2 ** 31);

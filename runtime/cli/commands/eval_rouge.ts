@@ -27,7 +27,7 @@ export const evalRougeCommand = defineCommand({
     });
     if (flags.stop.includes("")) throw new UsageError("Cannot use --stop: received an empty text");
     const scores: RougeScores[] = [];
-    const { seconds, tokens } = await withResults(flags.out, (put) =>
+    const { seconds, tokens } = await withResults(flags.out, flags.data, (put) =>
       answerAll({ flags, out, signal }, items, flags, ({ index, text, ...generation }) => {
         const { where, reference } = items[index];
         scores[index] = rouge(reference, text);

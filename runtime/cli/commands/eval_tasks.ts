@@ -34,7 +34,7 @@ export const evalTasksCommand = defineCommand({
     let lastNumberCorrect = 0;
     let unanswered = 0;
     const limits = { maxTokens: flags.maxTokens ?? task.maxTokens, stop: task.stop };
-    const { seconds, tokens } = await withResults(flags.out, (put) =>
+    const { seconds, tokens } = await withResults(flags.out, flags.data, (put) =>
       answerAll({ flags, out, signal }, items, limits, ({ index, text, ...generation }) => {
         const { where, label, judge } = items[index];
         const judgement = judge(text);

@@ -128,6 +128,40 @@ describe("apiq eval ppl", () => {
   });
 });
 
+describe("apiq eval refuses, in one line,", () => {
+  const refusal = async (...args: string[]) => {
+    const { code, stdout, stderr } = await apiq(...args);
+    assertEquals([code, stdout], [1, ""]);
+    return stderr;
+  };
+
+  it("a model folder that does not exist", async () => {
+    const missing = join(dir, "absent");
+    assertEquals(
+      await refusal("ppl", "--model", missing, "--data", file("prose.txt", PROSE)),
+      `error: Cannot evaluate ${missing}: it does not exist\n`,
+    );
+  });
+
+  it("a file without sequences, whose mean would be no number", async () => {
+    const tokens = file("none.json", '{"sequences": []}');
+    assertStringIncludes(await refusal("nll", "--model", tiny.dir, "--tokens", tokens), "received no sequences");
+    const absent = join(dir, "absent.json");
+    assertEquals(
+      await refusal("nll", "--model", tiny.dir, "--tokens", absent),
+      `error: Cannot read ${absent}: it does not exist\n`,
+    );
+  });
+
+  it("to write results over its data", async () => {
+    const row = '{"text": "a", "choices": ["b", "c"], "label": 0}\n';
+    const data = file("rows.jsonl", row);
+    const stderr = await refusal("classify", "--model", tiny.dir, "--data", data, "--out", data);
+    assertEquals(stderr, `error: Cannot write ${data}: it is the data that is read\n`);
+    assertEquals(readFileSync(data, "utf8"), row);
+  });
+});
+
 describe("apiq eval kl", () => {
   it("is 0 between a model and itself", async () => {
     const data = file("prose.txt", PROSE);

@@ -11,10 +11,11 @@ const LORA: Record<ExportResult["calibratedLora"], string> = {
 export const exportCommand = defineCommand({
   name: "export",
   summary: "make a plain 16-bit folder from a packed model",
-  description:
-    "Writes a Hugging Face folder of dense safetensors, which other tools read, with the numbers that the packed model computes " +
-    "with. The calibrated LoRA is copied as an adapter in apiq_init, or added to the weights with --merge-lora. One matrix is held " +
-    "at a time; the folder appears only when it is complete.",
+  description: [
+    "Writes a Hugging Face folder of dense safetensors, which other tools read, with the numbers that the packed model computes",
+    "with. The calibrated LoRA is copied as an adapter in apiq_init, or added to the weights with --merge-lora. One matrix is",
+    "held at a time; the folder appears only when it is complete.",
+  ].join("\n"),
   positionals: [{ name: "MODEL", summary: "model folder", required: true }],
   flags: {
     out: { type: "string", summary: "folder to write", placeholder: "DIR", required: true },

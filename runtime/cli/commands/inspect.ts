@@ -7,9 +7,10 @@ import type { Output } from "../output.ts";
 export const inspectCommand = defineCommand({
   name: "inspect",
   summary: "what a model folder holds and how much memory it needs",
-  description:
-    "Reads headers only, and checks them as loading the model would. Memory is packed weights, LoRA, the KV cache of --max-sequences " +
-    "sequences of --context tokens in float16, and 250 MB for everything else.",
+  description: [
+    "Reads headers only, and checks them as loading the model would. Memory is packed weights, LoRA, the KV cache of",
+    "--max-sequences sequences of --context tokens in float16, and 250 MB for everything else.",
+  ].join("\n"),
   positionals: [{ name: "DIR", summary: "model folder", required: true }],
   flags: {
     context: { type: "integer", summary: "tokens of a sequence (default: the model's, up to 4096)", min: 1 },
@@ -53,8 +54,9 @@ function print(model: Inspection, out: Output): void {
   row("fingerprint", model.fingerprint);
 }
 
-function describeAdapter({ rank, alpha, rsLora, targets, bytes }: AdapterSummary): string {
-  return `rank ${rank}, alpha ${alpha}${rsLora ? ", rsLoRA" : ""}, ${targets} linears, ${formatBytes(bytes)}`;
+function describeAdapter({ rank, alpha, rsLora, dora, targets, bytes }: AdapterSummary): string {
+  const kind = `${rsLora ? ", rsLoRA" : ""}${dora ? ", DoRA" : ""}`;
+  return `rank ${rank}, alpha ${alpha}${kind}, ${targets} linears, ${formatBytes(bytes)}`;
 }
 
 function millions(parameters: number): string {

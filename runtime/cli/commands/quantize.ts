@@ -1,8 +1,11 @@
+import { existsSync } from "node:fs";
+import { blockPath } from "../../quantize/block_file.ts";
 import { isAbort } from "../../quantize/failures.ts";
-import type { MethodSettings, QuantizationMethod } from "../../quantize/method.ts";
+import type { MethodOption, MethodSettings, QuantizationMethod } from "../../quantize/method.ts";
+import { partialPath } from "../../quantize/partial_folder.ts";
 import { type QuantizeOptions, type QuantizeResult, quantize } from "../../quantize/pipeline.ts";
 import { planRun, type RunPlan } from "../../quantize/plan.ts";
-import { bitsOfName, METHODS, methodNamed } from "../../quantize/registry.ts";
+import { bitsOfName, METHODS, methodNamed, refuseIgnored } from "../../quantize/registry.ts";
 import {
   CALIBRATION_DEFAULTS,
   EMBEDDING_BITS,
@@ -62,7 +65,24 @@ const FLAGS = {
     type: "number",
     summary: about("learning rate of clipping, scales and zeros", DEFAULT.clippingLearningRate),
   },
-  weightDecay: { type: "number", summary: about("weight decay of both", DEFAULT.weightDecay) },
+  weightLr: {
+    type: "number",
+    summary: about("block-ap: learning rate of the weights", DEFAULT.weightLearningRate),
+  },
+  endToEndEpochs: {
+    type: "integer",
+    summary: about("block-ap: passes that train the scales of the whole model, 0 for none", DEFAULT.endToEndEpochs),
+  },
+  endToEndLr: {
+    type: "number",
+    summary: about("block-ap: their learning rate, relative to each scale", DEFAULT.endToEndLearningRate),
+  },
+  lrSchedule: {
+    type: "string",
+    summary: about("learning rates over a block's steps", DEFAULT.schedule),
+    choices: ["constant", "cosine"],
+  },
+  weightDecay: { type: "number", summary: about("weight decay of LoRA and clipping", DEFAULT.weightDecay) },
   augLoss: {
     type: "boolean",
     undecided: true,
@@ -132,7 +152,11 @@ export const quantizeCommand = defineCommand({
       return 0;
     } catch (error) {
       if (!isAbort(error)) throw error;
-      out.note(`Stopped. Finished blocks are kept in ${flags.out}.partial: the same command continues.`);
+      const dir = partialPath(options.out);
+      const kept = existsSync(blockPath(dir, 0));
+      out.note(
+        `Stopped. ${kept ? `Finished blocks are kept in ${dir}: the same command continues.` : "No block was finished."}`,
+      );
       return EXIT_INTERRUPTED;
     }
   },
@@ -140,12 +164,14 @@ export const quantizeCommand = defineCommand({
 
 async function optionsOf(source: string, flags: Flags, signal: AbortSignal): Promise<QuantizeOptions> {
   const method = await methodOf(flags);
+  const given = settingsOf(flags, method.name);
+  usable(() => refuseIgnored(method, optionsGiven(given, flags)));
   return {
     source,
-    out: flags.out,
+    out: outFolder(flags.out),
     method,
     ...(flags.quantizer !== undefined && { methodFile: flags.quantizer }),
-    settings: usable(() => methodSettings(flags.preset as keyof typeof PRESETS, settingsOf(flags, method.name))),
+    settings: usable(() => methodSettings(flags.preset as keyof typeof PRESETS, given)),
     calibration: {
       data: flags.data ?? null,
       samples: flags.samples,
@@ -159,6 +185,12 @@ async function optionsOf(source: string, flags: Flags, signal: AbortSignal): Pro
     threads: flags.threads,
     signal,
   };
+}
+
+/** Without slashes at its end: beside it there will be a folder with the same name and ".partial". */
+function outFolder(received: string): string {
+  if (received === "") throw new UsageError("Cannot use --out: received nothing, expected a folder to make");
+  return received.replace(/(?<=.)\/+$/, "");
 }
 
 async function methodOf({ method, quantizer }: Flags): Promise<QuantizationMethod> {
@@ -182,6 +214,10 @@ function settingsOf(flags: Flags, method: string): Partial<MethodSettings> {
     epochs: flags.epochs,
     loraLearningRate: flags.loraLr,
     clippingLearningRate: flags.clippingLr,
+    weightLearningRate: flags.weightLr,
+    endToEndEpochs: flags.endToEndEpochs,
+    endToEndLearningRate: flags.endToEndLr,
+    schedule: flags.lrSchedule,
     weightDecay: flags.weightDecay,
     augLoss: flags.augLoss,
     damping: flags.damping,
@@ -190,6 +226,11 @@ function settingsOf(flags: Flags, method: string): Partial<MethodSettings> {
     doubleQuantization: flags.doubleQuantization || undefined,
     seed: flags.seed,
   };
+}
+
+function optionsGiven({ seed: _, ...given }: Partial<MethodSettings>, { initFrom }: Flags): MethodOption[] {
+  const options = Object.entries({ ...given, init: initFrom }).filter(([, value]) => value !== undefined);
+  return options.map(([option]) => option as MethodOption);
 }
 
 function usable<T>(body: () => T): T {
@@ -208,7 +249,7 @@ function embeddingBits(received: number): EmbeddingBits {
 }
 
 async function withProgress(options: QuantizeOptions, out: Output): Promise<QuantizeResult> {
-  using progress = new QuantizeProgress(out, `${options.out}.partial`);
+  using progress = new QuantizeProgress(out, partialPath(options.out));
   return await quantize(options, progress);
 }
 
@@ -221,7 +262,13 @@ function printPlan(plan: RunPlan, out: Output): void {
   if (data !== null) out.line(`data        ${data.samples} windows of ${data.length} tokens from ${data.kind}`);
   out.line(`memory      ${formatBytes(plan.memoryBytes)}, of which`);
   for (const { part, bytes } of plan.memory) out.line(`  ${formatBytes(bytes).padStart(9)} ${part}`);
+  if (plan.finish !== null) {
+    const { bytes, seconds } = plan.finish;
+    out.line(`at the end  ${formatBytes(bytes)}, about ${formatDuration(seconds)} for the whole model`);
+  }
   if (plan.streamFileBytes > 0) out.line(`files       ${formatBytes(plan.streamFileBytes)} of calibration streams`);
+  const free = plan.diskFreeBytes === null ? "" : `, ${formatBytes(plan.diskFreeBytes)} are free`;
+  out.line(`disk        about ${formatBytes(plan.diskBytes)} for the blocks and the model${free}`);
   out.line(
     `time        about ${formatDuration(plan.seconds)}, ${formatDuration(plan.secondsPerBlock)} a block, measured on the first`,
   );
@@ -245,5 +292,6 @@ function printResult(result: QuantizeResult, out: Output): void {
   out.line(
     `${formatDuration(seconds)}, at most ${formatBytes(peakBytes)} of memory; report: ${result.out}/report.html`,
   );
-  out.line(`Next: apiq serve --model ${result.out}`);
+  const name = /^[\w./+-]+$/.test(result.out) ? result.out : `'${result.out.replaceAll("'", "'\\''")}'`;
+  out.line(`Next: apiq serve --model ${name}`);
 }

@@ -4,8 +4,8 @@
  */
 import type { Context, Ref } from "../../../ffi/mod.ts";
 import { matmul } from "../../ops/matmul.ts";
+import { uniformNumbers } from "../random.ts";
 import { orthonormalizeRows } from "./orthonormal.ts";
-import { uniformNumbers } from "./random.ts";
 import { symmetricEigen } from "./symmetric_eigen.ts";
 
 export interface TruncatedSvd {
@@ -18,7 +18,8 @@ export interface TruncatedSvd {
 }
 
 export interface SvdOptions {
-  readonly seed: number;
+  /** And place: other numbers, another start. */
+  readonly seed: readonly number[];
   /** Vectors iterated besides `rank`: what they catch does not blur the last of those wanted. */
   readonly oversampling?: number;
   /** Passes over the matrix and its transpose. */
@@ -28,6 +29,11 @@ export interface SvdOptions {
 /** How many vectors are iterated. */
 export function subspaceSize(rank: number, rows: number, cols: number, oversampling = Math.max(10, rank >> 3)): number {
   return Math.min(rank + oversampling, rows, cols);
+}
+
+/** Bytes of device memory that truncatedSvd takes. */
+export function truncatedSvdBytes([rows, cols]: readonly [number, number], rank: number): number {
+  return subspaceSize(rank, rows, cols) * (rows + cols) * 4;
 }
 
 /**
@@ -44,7 +50,7 @@ export function truncatedSvd(
   const size = subspaceSize(rank, rows, cols, oversampling);
   using left = context.alloc(size * rows * 4);
   using right = context.alloc(size * cols * 4);
-  const next = uniformNumbers(seed);
+  const next = uniformNumbers(...seed);
   const start = Float64Array.from({ length: size * cols }, next);
   orthonormalizeRows(start, size, cols);
   right.upload(Float32Array.from(start));

@@ -9,22 +9,23 @@ import type { Context, DeviceBuffer } from "../../../ffi/mod.ts";
 import type { Linear } from "../../models/weights.ts";
 import { matmul } from "../../ops/matmul.ts";
 import { dequantizeStored } from "../dequantize.ts";
-import { gramBytes } from "../gram.ts";
 import type { GramFactor } from "../linalg/gram_factor.ts";
-import { mixSeeds } from "../linalg/random.ts";
-import { truncatedSvd } from "../linalg/svd.ts";
+import { truncatedSvd, truncatedSvdBytes } from "../linalg/svd.ts";
 import { balancedLora } from "../lora_factors.ts";
 import type { BlockJob, LoraMatrices, QuantizationMethod, StoredWeights } from "../method.ts";
-import { liveWeights, optqQuantize, walkLinears } from "../optq.ts";
+import { liveWeights, optqBytes, optqQuantize, walkBytes, walkLinears } from "../optq.ts";
 
 export const cloqMethod: QuantizationMethod = {
   name: "cloq",
   summary: "GPTQ, and LoRA in closed form from the same calibration data",
   source: "arXiv 2501.18475",
   needsCalibration: true,
-  workingBytes: (config, { rank }, length) =>
-    gramBytes(config, length, rank) +
-    config.hiddenSize * Math.max(config.intermediateSize, config.heads * config.headDim) * 4,
+  uses: ["bits", "group", "rank", "damping", "init"],
+  workingBytes: (config, settings, length) =>
+    walkBytes(config, settings, length, (out, into) => {
+      const lora = settings.rank === 0 ? 0 : closedFormBytes(out, into, settings.rank);
+      return 4 * out * into + Math.max(lora, optqBytes(out, into, settings.group));
+    }),
   quantizeBlock(job) {
     const { context, settings, layer } = job;
     let index = 0;
@@ -36,7 +37,7 @@ export const cloqMethod: QuantizationMethod = {
       if (settings.rank === 0) return { weights, lora: null };
       for (let i = 0; i < values.length; i++) values[i] = original[i]! - values[i]!;
       w.upload(values);
-      const seed = mixSeeds(settings.seed, layer, index++);
+      const seed = [settings.seed, layer, index++];
       return { weights, lora: closedFormLora(context, w, linear.weight.outFeatures, factor, settings.rank, seed) };
     });
   },
@@ -60,6 +61,11 @@ function base({ context, settings, init }: BlockJob, { name, weight }: Linear, w
   return { weights, values: w.download(new Float32Array(outFeatures * inFeatures)) };
 }
 
+/** Bytes of device memory that closedFormLora takes. */
+function closedFormBytes(out: number, into: number, rank: number): number {
+  return 4 * out * into + Math.max(truncatedSvdBytes([into, out], rank), 2 * 4 * rank * into);
+}
+
 /**
  * The LoRA of the smallest |root^T (rest - B A)^T|.
  * @param rest float32 [out, in], W - Q
@@ -70,7 +76,7 @@ export function closedFormLora(
   outFeatures: number,
   { n, root, inverse }: GramFactor,
   rank: number,
-  seed: number,
+  seed: readonly number[],
 ): LoraMatrices {
   using product = context.alloc(n * outFeatures * 4);
   const shape = { m: n, n: outFeatures, k: n };

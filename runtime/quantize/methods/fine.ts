@@ -5,9 +5,13 @@
  */
 import type { Context } from "../../../ffi/mod.ts";
 import type { Linear } from "../../models/weights.ts";
-import { dequantizeAffine, minMaxQuantize } from "../affine.ts";
+import { dequantizeAffine, minMaxBytes, minMaxQuantize } from "../affine.ts";
+import { readDense } from "../dense.ts";
 import { linearGroups } from "../gram.ts";
+import { largestLinear } from "../linear_shapes.ts";
 import type { AffineWeights, MethodSettings, QuantizationMethod, QuantizedLinear } from "../method.ts";
+
+const LEAST_GROUP = 32;
 
 /**
  * Largest mean |W - Q| over mean |W|, times 2^bits - 1. Normally distributed weights have 1.63 with groups of 128, 1.47 with 64
@@ -21,7 +25,8 @@ export const fineMethod: QuantizationMethod = {
   summary: "round to nearest with a group size chosen per matrix by its error, no data",
   source: "arXiv 2308.09723",
   needsCalibration: false,
-  workingBytes: ({ hiddenSize, intermediateSize }) => hiddenSize * intermediateSize * 5,
+  uses: ["bits", "group"],
+  workingBytes: (config) => minMaxBytes(largestLinear(config), LEAST_GROUP),
   async quantizeBlock({ context, block, settings, kept, report }) {
     const result = new Map<string, QuantizedLinear>();
     const groups = linearGroups(block).map((group) => group.filter((linear) => !kept.has(linear)));
@@ -38,11 +43,11 @@ export const fineMethod: QuantizationMethod = {
 
 function quantizeFine(context: Context, linears: readonly Linear[], settings: MethodSettings): AffineWeights[] {
   const { bits } = settings;
-  for (let { group } = settings; ; group = group === 128 ? 64 : 32) {
-    if (group > 32 && linears[0].weight.inFeatures % group !== 0) continue;
+  for (let { group } = settings; ; group = group === 128 ? 64 : LEAST_GROUP) {
+    if (group > LEAST_GROUP && linears[0].weight.inFeatures % group !== 0) continue;
     const quantized = linears.map((linear) => roundToNearest(context, linear, bits, group));
     const good = quantized.every((weights, i) => relativeError(linears[i], weights) * (2 ** bits - 1) <= ERROR_BOUND);
-    if (good || group === 32) return quantized;
+    if (good || group === LEAST_GROUP) return quantized;
   }
 }
 
@@ -58,9 +63,8 @@ function roundToNearest(
 }
 
 /** mean |W - Q| / mean |W| */
-export function relativeError({ weight }: Linear, quantized: AffineWeights): number {
-  const { data, outFeatures, inFeatures } = weight;
-  const original = data!.buffer.download(new Float32Array(outFeatures * inFeatures), data!.offset);
+export function relativeError(linear: Linear, quantized: AffineWeights): number {
+  const original = readDense(linear);
   const values = dequantizeAffine(quantized);
   let error = 0;
   let size = 0;

@@ -2,16 +2,17 @@
  * GPTQ: weights are rounded one column at a time, and what a column loses is made up for by the columns after it, as the Gram
  * matrix of the layer's inputs says.
  */
-import { gramBytes } from "../gram.ts";
 import type { QuantizationMethod } from "../method.ts";
-import { liveWeights, optqQuantize, walkLinears } from "../optq.ts";
+import { liveWeights, optqBytes, optqQuantize, walkBytes, walkLinears } from "../optq.ts";
 
 export const gptqMethod: QuantizationMethod = {
   name: "gptq",
   summary: "rounding with error feedback from calibration data (OPTQ)",
   source: "arXiv 2210.17323",
   needsCalibration: true,
-  workingBytes: (config, _settings, length) => gramBytes(config, length, 0),
+  uses: ["bits", "group", "damping"],
+  workingBytes: (config, { group }, length) =>
+    walkBytes(config, { rank: 0 }, length, (out, into) => 4 * out * into + optqBytes(out, into, group)),
   quantizeBlock(job) {
     const { context, settings } = job;
     return walkLinears(job, (linear, factor) => {

@@ -4,6 +4,7 @@ import { Context } from "../../../ffi/mod.ts";
 import type { DecoderConfig } from "../../models/config.ts";
 import { blockLinears } from "../../models/weights.ts";
 import { dequantizeAffine } from "../affine.ts";
+import { readDense } from "../dense.ts";
 import { GramCollector } from "../gram.ts";
 import type { AffineWeights, QuantizedLinear } from "../method.ts";
 import { walkLinears } from "../optq.ts";
@@ -11,7 +12,7 @@ import { cloqMethod } from "./cloq.ts";
 import { gptqMethod } from "./gptq.ts";
 import { loftqMethod } from "./loftq.ts";
 import { rtnMethod } from "./rtn.ts";
-import { denseWeights, effectiveWeights, type TestJob, testJob } from "./test_job.ts";
+import { effectiveWeights, type TestJob, testJob } from "./test_job.ts";
 
 /** Sum of d H d^T over the rows d of W - Q of the query projection: how much its outputs differ on the calibration data. */
 async function queryError({ job }: TestJob, quantized: QuantizedLinear): Promise<number> {
@@ -21,7 +22,7 @@ async function queryError({ job }: TestJob, quantized: QuantizedLinear): Promise
   using gram = job.context.alloc(n * n * 4);
   await collector.collect([linear], gram, () => Promise.resolve());
   const h = gram.download(new Float32Array(n * n));
-  const original = denseWeights(linear);
+  const original = readDense(linear);
   const delta = effectiveWeights(linear, quantized).map((value, i) => value - original[i]!);
   let sum = 0;
   for (let r = 0; r < delta.length; r += n) {
@@ -78,13 +79,14 @@ describe("GramCollector", () => {
     using collector = new GramCollector(job);
     const before = await gramOf(collector);
     // Twice the values: half of them as weights, the rest as a LoRA of full rank.
-    const values = denseWeights(v);
+    const values = readDense(v);
     const { outFeatures: out, inFeatures: into } = v.weight;
     const a = new Float32Array(job.settings.rank * into);
     const b = new Float32Array(out * job.settings.rank);
     a.set(values.map((value) => Math.f16round(value)));
     for (let r = 0; r < out; r++) b[r * job.settings.rank + r] = 1;
-    collector.replace(v, values, { a, b, rank: job.settings.rank, alpha: job.settings.rank, magnitude: null });
+    const lora = { a, b, rank: job.settings.rank, alpha: job.settings.rank, magnitude: null };
+    collector.replace(v, { weights: { family: "dense", values }, lora });
     const after = await gramOf(collector);
     for (let i = 0; i < n * n; i++) {
       if (i % n < Math.floor(i / n)) continue;
@@ -103,9 +105,9 @@ describe("gptq", () => {
     ] as const) {
       using context = Context.open({ threads: 2 });
       const { job, events } = testJob(context, { bits, group });
-      const before = blockLinears(job.block).map(denseWeights);
+      const before = blockLinears(job.block).map(readDense);
       const result = await gptqMethod.quantizeBlock(job);
-      assertEquals(blockLinears(job.block).map(denseWeights), before);
+      assertEquals(blockLinears(job.block).map(readDense), before);
       assertEquals(
         [...result.keys()],
         blockLinears(job.block).map(({ name }) => name),
@@ -184,10 +186,9 @@ describe("gptq", () => {
     const { job, events } = testJob(
       context,
       { bits: 4, damping: 0 },
-      { keep: ["o_proj", "gate_proj", "up_proj", "down_proj"] },
+      { samples: 1, keep: ["o_proj", "gate_proj", "up_proj", "down_proj"] },
     );
-    const one = { ...job.calibration!, inputs: { ...job.calibration!.inputs, samples: 1 } };
-    await gptqMethod.quantizeBlock({ ...job, calibration: one });
+    await gptqMethod.quantizeBlock(job);
     assert(
       events.some(({ part }) => part?.includes("(damping 0.000")),
       events.map(({ part }) => part).join("; "),

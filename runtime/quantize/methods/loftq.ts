@@ -6,10 +6,11 @@
 import type { Context, DeviceBuffer } from "../../../ffi/mod.ts";
 import { blockLinears, type Linear } from "../../models/weights.ts";
 import { matmul } from "../../ops/matmul.ts";
-import { minMaxQuantize } from "../affine.ts";
+import { minMaxBytes, minMaxQuantize } from "../affine.ts";
+import { readDense } from "../dense.ts";
 import { dequantizeStored } from "../dequantize.ts";
-import { mixSeeds } from "../linalg/random.ts";
-import { truncatedSvd } from "../linalg/svd.ts";
+import { truncatedSvd, truncatedSvdBytes } from "../linalg/svd.ts";
+import { linearShapes } from "../linear_shapes.ts";
 import { balancedLora } from "../lora_factors.ts";
 import { nfTable, quantizeLut, roundToHalf } from "../lut.ts";
 import type { LoraMatrices, MethodSettings, QuantizationMethod, QuantizedLinear, StoredWeights } from "../method.ts";
@@ -19,7 +20,14 @@ export const loftqMethod: QuantizationMethod = {
   summary: "weights and LoRA by turns of quantization and SVD, no data",
   source: "arXiv 2310.08659",
   needsCalibration: false,
-  workingBytes: ({ hiddenSize, intermediateSize }) => hiddenSize * intermediateSize * 9,
+  uses: ["bits", "group", "rank", "iterations", "base", "doubleQuantization", "init"],
+  workingBytes: (config, { rank, group, base }) => {
+    const bytes = linearShapes(config).map(([out, into]) => {
+      const quantizing = base === "nf" ? 0 : minMaxBytes(out * into, group);
+      return 4 * out * into + Math.max(quantizing, rank === 0 ? 0 : truncatedSvdBytes([out, into], rank));
+    });
+    return Math.max(...bytes);
+  },
   async quantizeBlock({ context, block, layer, settings, kept, init, report }) {
     if (settings.base === "nf" && settings.bits === 8) {
       throw new RangeError("Cannot quantize with loftq: received 8 bits, expected 2, 3 or 4 over normal-float");
@@ -30,7 +38,7 @@ export const loftqMethod: QuantizationMethod = {
     for (const [step, linear] of linears.entries()) {
       const turn = (epoch: number, loss: number | null): Promise<void> =>
         report({ part: linear.name, epoch, epochs: settings.iterations, step, steps, loss });
-      const seed = mixSeeds(settings.seed, layer, step);
+      const seed = [settings.seed, layer, step];
       result.set(
         linear.name,
         await alternate(context, linear, settings, init?.get(linear.name)?.lora ?? null, seed, turn),
@@ -43,14 +51,14 @@ export const loftqMethod: QuantizationMethod = {
 /** The turns do not always come nearer: the nearest of all is kept. */
 async function alternate(
   context: Context,
-  { weight }: Linear,
+  linear: Linear,
   settings: MethodSettings,
   start: LoraMatrices | null,
-  seed: number,
+  seed: readonly number[],
   turn: (epoch: number, loss: number | null) => Promise<void>,
 ): Promise<QuantizedLinear> {
-  const { data, outFeatures: out, inFeatures: into } = weight;
-  const original = data!.buffer.download(new Float32Array(out * into), data!.offset);
+  const { outFeatures: out, inFeatures: into } = linear.weight;
+  const original = readDense(linear);
   using w = context.alloc(original.byteLength);
   let target = start === null ? original : difference(original, multiplied(context, start, w, out, into));
   let best: QuantizedLinear | null = null;
@@ -59,8 +67,7 @@ async function alternate(
     await turn(epoch, best && least);
     const weights = quantizeBase(context, target, w, out, into, settings);
     const rest = difference(original, dequantizeStored(weights, out, into));
-    const lora =
-      settings.rank === 0 ? null : bestLora(context, rest, w, out, into, settings.rank, mixSeeds(seed, epoch));
+    const lora = settings.rank === 0 ? null : bestLora(context, rest, w, out, into, settings.rank, [...seed, epoch]);
     const adapted = lora === null ? new Float32Array(rest.length) : multiplied(context, lora, w, out, into);
     const error = meanSquare(difference(rest, adapted));
     if (error < least) {
@@ -96,7 +103,7 @@ function bestLora(
   out: number,
   into: number,
   rank: number,
-  seed: number,
+  seed: readonly number[],
 ): LoraMatrices {
   w.upload(rest);
   const { u, values, v } = truncatedSvd(context, w.at(0), [out, into], rank, { seed });

@@ -1,6 +1,7 @@
 /** Round to nearest: every group gets the scale and zero of its smallest and largest weight. No data, no LoRA. */
 import { blockLinears } from "../../models/weights.ts";
-import { minMaxQuantize } from "../affine.ts";
+import { minMaxBytes, minMaxQuantize } from "../affine.ts";
+import { largestLinear } from "../linear_shapes.ts";
 import type { QuantizationMethod, QuantizedLinear } from "../method.ts";
 
 export const rtnMethod: QuantizationMethod = {
@@ -8,7 +9,8 @@ export const rtnMethod: QuantizationMethod = {
   summary: "round to nearest: min-max per group, no data",
   source: "arXiv 1712.05877, section 2",
   needsCalibration: false,
-  workingBytes: ({ hiddenSize, intermediateSize }) => hiddenSize * intermediateSize * 5,
+  uses: ["bits", "group"],
+  workingBytes: (config, { group }) => minMaxBytes(largestLinear(config), group),
   async quantizeBlock({ context, block, settings, kept, report }) {
     const { bits, group } = settings;
     const result = new Map<string, QuantizedLinear>();

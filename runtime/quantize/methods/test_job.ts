@@ -1,16 +1,18 @@
-/** A block of a hundred thousand random weights with calibration data, for tests of the methods. */
+/** A block of random weights, a hundred thousand unless told otherwise, with calibration data, for tests of the methods. */
 import { type Context, type DeviceBuffer, F32, type Ref, WEIGHT_DENSE } from "../../../ffi/mod.ts";
 import type { DecoderConfig } from "../../models/config.ts";
 import { decoderBlock } from "../../models/decoder.ts";
 import { FAMILIES } from "../../models/families.ts";
 import { inverseFrequencies } from "../../models/rope.ts";
 import { type BlockWeights, blockLinears, type Linear, type Norm } from "../../models/weights.ts";
-import { TrainingOps, trainingArenaBytes } from "../../ops/training.ts";
+import { type TrainableLinear, TrainingOps, trainingArenaBytes } from "../../ops/training.ts";
 import { Arena } from "../../tensor.ts";
 import { dequantizeStored } from "../dequantize.ts";
-import { uniformNumbers } from "../linalg/random.ts";
+import { FrozenLinears } from "../frozen.ts";
 import type { BlockJob, CalibrationStream, MethodEvent, MethodSettings, QuantizedLinear } from "../method.ts";
+import { uniformNumbers } from "../random.ts";
 import { DEFAULTS } from "../settings.ts";
+import { openStream, type WritableStream } from "../streams.ts";
 
 export const TEST_CONFIG: DecoderConfig = {
   family: FAMILIES.get("llama")!,
@@ -33,8 +35,7 @@ export const TEST_CONFIG: DecoderConfig = {
   eosTokenIds: [],
 };
 
-const SAMPLES = 6;
-const LENGTH = 96;
+type TrainableLinears = ReadonlyMap<Linear, TrainableLinear>;
 
 export interface TestJob {
   readonly job: BlockJob;
@@ -49,41 +50,69 @@ export function normals(count: number, deviation: number, seed: number): Float32
   return Float32Array.from({ length: count }, () => (next() + next() + next() + next()) * 0.866 * deviation);
 }
 
-/**
- * @param shape what differs from TEST_CONFIG
- * @param deadInput makes this element of all hidden states zero
- * @param keep linears left alone, by the end of their names
- */
+interface TestJobOptions {
+  /** What differs from TEST_CONFIG. */
+  readonly shape?: Partial<DecoderConfig>;
+  readonly samples?: number;
+  /** Tokens of a sample. */
+  readonly length?: number;
+  /** Makes this element of all hidden states zero. */
+  readonly deadInput?: number;
+  /** How far the block's input is from that of full precision. */
+  readonly noise?: number;
+  /** Linears left alone, by the end of their names. */
+  readonly keep?: readonly string[];
+}
+
 export function testJob(
   context: Context,
   settings: Partial<MethodSettings>,
-  { shape = {} as Partial<DecoderConfig>, deadInput = -1, keep = [] as readonly string[] } = {},
+  { shape = {}, samples = 6, length = 96, deadInput = -1, noise = 0, keep = [] }: TestJobOptions = {},
 ): TestJob {
   const config = { ...TEST_CONFIG, ...shape };
   const block = randomBlock(context, config);
-  const states = hiddenStates(config.hiddenSize, deadInput);
-  const inputs = stream(context, states);
-  const frequencies = place(context, inverseFrequencies(config.rope, config.headDim));
-  const run = (weights: BlockWeights): Float32Array[] => forward(context, config, weights, inputs, frequencies);
-  const reference = run(block);
+  const states = hiddenStates([samples, length, config.hiddenSize], deadInput);
+  const stream = (values: readonly Float32Array[], name: string): WritableStream => {
+    const made = scratch(name, config.hiddenSize);
+    for (const [index, sample] of values.entries()) made.upload(index, sample);
+    return made;
+  };
+  const scratch = (name: string, hidden: number) => openStream(context, { samples, length, hidden }, null, name);
+  const referenceInputs = stream(states, "references");
+  const inputs =
+    noise === 0
+      ? referenceInputs
+      : stream(
+          states.map((values, i) => noisy(values, noise, i)),
+          "inputs",
+        );
+  const inverse = place(context, inverseFrequencies(config.rope, config.headDim));
+  const run = (from: CalibrationStream, linears: TrainableLinears): Float32Array[] =>
+    forward(context, config, block, from, inverse, linears);
+  const reference = run(referenceInputs, new Map());
   const events: MethodEvent[] = [];
   const job: BlockJob = {
     context,
     config,
     layer: 0,
     block,
-    inverseFrequencies: frequencies,
+    inverseFrequencies: inverse,
     settings: { ...DEFAULTS, ...settings },
     kept: new Set(blockLinears(block).filter(({ name }) => keep.some((end) => name.endsWith(end)))),
     init: null,
-    calibration: { inputs, referenceInputs: inputs, targets: stream(context, reference) },
+    calibration: { inputs, referenceInputs, targets: stream(reference, "targets"), scratch },
     report: (event) => {
       events.push(event);
       return Promise.resolve();
     },
   };
   const outputError = (result: ReadonlyMap<string, QuantizedLinear>): number => {
-    const outputs = run(replaced(context, block, result));
+    using frozen = new FrozenLinears(context);
+    for (const linear of blockLinears(block)) {
+      const quantized = result.get(linear.name);
+      if (quantized) frozen.add(linear, quantized);
+    }
+    const outputs = run(inputs, frozen.trainable);
     let sum = 0;
     for (const [s, output] of outputs.entries()) {
       for (const [i, value] of output.entries()) sum += (value - reference[s]![i]!) ** 2;
@@ -109,40 +138,20 @@ export function effectiveWeights(linear: Linear, { weights, lora }: QuantizedLin
   return values;
 }
 
-export function denseWeights({ weight }: Linear): Float32Array {
-  return weight.data!.buffer.download(new Float32Array(weight.outFeatures * weight.inFeatures), weight.data!.offset);
-}
-
 function place(context: Context, values: Float32Array): Ref {
   const buffer: DeviceBuffer = context.alloc(values.byteLength);
   buffer.upload(values);
   return buffer.at(0);
 }
 
-function dense(
-  context: Context,
-  name: string,
-  [outFeatures, inFeatures]: readonly [number, number],
-  values: Float32Array,
-  bias: Ref | null,
-): Linear {
-  const data = place(context, values);
-  const weight = { data, kind: WEIGHT_DENSE, dtype: F32, bits: 0, group: 0, zero: 0, outFeatures, inFeatures };
-  return { name, weight, bias, loraTarget: -1 };
-}
-
 function randomBlock(context: Context, config: DecoderConfig): BlockWeights {
   const { hiddenSize, intermediateSize, heads, kvHeads, headDim, qkvBias, outputBias, mlpBias, qkNorm } = config;
   let seed = 1;
-  const linear = (name: string, out: number, into: number, biased: boolean): Linear => {
-    const bias = biased ? place(context, normals(out, 0.5, seed++)) : null;
-    return dense(
-      context,
-      `model.layers.0.${name}`,
-      [out, into],
-      normals(out * into, 1 / Math.sqrt(into), seed++),
-      bias,
-    );
+  const linear = (name: string, outFeatures: number, inFeatures: number, biased: boolean): Linear => {
+    const bias = biased ? place(context, normals(outFeatures, 0.5, seed++)) : null;
+    const data = place(context, normals(outFeatures * inFeatures, 1 / Math.sqrt(inFeatures), seed++));
+    const weight = { data, kind: WEIGHT_DENSE, dtype: F32, bits: 0, group: 0, zero: 0, outFeatures, inFeatures };
+    return { name: `model.layers.0.${name}`, weight, bias, loraTarget: -1 };
   };
   const norm = (size: number): Norm => ({
     weight: place(
@@ -166,24 +175,13 @@ function randomBlock(context: Context, config: DecoderConfig): BlockWeights {
   };
 }
 
-function replaced(context: Context, block: BlockWeights, result: ReadonlyMap<string, QuantizedLinear>): BlockWeights {
-  const changed = (linear: Linear): Linear => {
-    const quantized = result.get(linear.name);
-    if (quantized === undefined) return linear;
-    const { outFeatures, inFeatures } = linear.weight;
-    return dense(context, linear.name, [outFeatures, inFeatures], effectiveWeights(linear, quantized), linear.bias);
-  };
-  const [q, k, v, o, gate, up, down] = blockLinears(block).map(changed);
-  return { ...block, q, k, v, o, gate, up, down };
-}
-
 /** Rows that share most of what they are: a mixture of a dozen directions and some noise, as activations of a model are. */
-function hiddenStates(hidden: number, deadInput: number): Float32Array[] {
+function hiddenStates([samples, length, hidden]: readonly [number, number, number], deadInput: number): Float32Array[] {
   const directions = Array.from({ length: 12 }, (_, i) => normals(hidden, 1 / (1 + i / 4), 100 + i));
-  return Array.from({ length: SAMPLES }, (_, sample) => {
-    const values = normals(LENGTH * hidden, 0.15, 200 + sample);
-    const parts = normals(LENGTH * directions.length, 1, 300 + sample);
-    for (let t = 0; t < LENGTH; t++) {
+  return Array.from({ length: samples }, (_, sample) => {
+    const values = normals(length * hidden, 0.15, 200 + sample);
+    const parts = normals(length * directions.length, 1, 300 + sample);
+    for (let t = 0; t < length; t++) {
       for (const [d, direction] of directions.entries()) {
         const part = parts[t * directions.length + d]!;
         for (let i = 0; i < hidden; i++) values[t * hidden + i] = values[t * hidden + i]! + part * direction[i]!;
@@ -194,14 +192,9 @@ function hiddenStates(hidden: number, deadInput: number): Float32Array[] {
   });
 }
 
-function stream(context: Context, samples: readonly Float32Array[]): CalibrationStream {
-  const refs = samples.map((values) => place(context, values));
-  return {
-    samples: samples.length,
-    length: LENGTH,
-    hidden: samples[0]!.length / LENGTH,
-    read: (index) => refs[index]!,
-  };
+function noisy(values: Float32Array, deviation: number, sample: number): Float32Array {
+  const noise = normals(values.length, deviation, 400 + sample);
+  return values.map((value, i) => value + noise[i]!);
 }
 
 function forward(
@@ -209,21 +202,16 @@ function forward(
   config: DecoderConfig,
   block: BlockWeights,
   inputs: CalibrationStream,
-  frequencies: Ref,
+  inverseFrequencies: Ref,
+  trainable: TrainableLinears,
 ): Float32Array[] {
-  using buffer = context.alloc(trainingArenaBytes(config, 1, LENGTH, false));
+  const { samples, length, hidden } = inputs;
+  using buffer = context.alloc(trainingArenaBytes(config, 1, length, false, { rank: 64, dora: true }));
   const arena = new Arena(buffer);
-  using ops = new TrainingOps({
-    context,
-    config,
-    arena,
-    sequences: 1,
-    length: LENGTH,
-    inverseFrequencies: frequencies,
-  });
-  return Array.from({ length: inputs.samples }, (_, sample) => {
+  using ops = new TrainingOps({ context, config, arena, sequences: 1, length, inverseFrequencies, trainable });
+  return Array.from({ length: samples }, (_, sample) => {
     ops.begin(false);
     const { ref } = decoderBlock(ops, config, block, 0, ops.input(inputs.read(sample)));
-    return ref.buffer.download(new Float32Array(LENGTH * config.hiddenSize), ref.offset);
+    return ref.buffer.download(new Float32Array(length * hidden), ref.offset);
   });
 }

@@ -2,17 +2,18 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { Context } from "../../../ffi/mod.ts";
 import { blockLinears } from "../../models/weights.ts";
-import { uniformNumbers } from "../linalg/random.ts";
+import { readDense } from "../dense.ts";
 import type { AffineWeights, BlockJob, MethodSettings, QuantizedLinear } from "../method.ts";
+import { uniformNumbers } from "../random.ts";
 import { ERROR_BOUND, fineMethod, relativeError } from "./fine.ts";
 import { loftqMethod } from "./loftq.ts";
 import { rtnMethod } from "./rtn.ts";
-import { denseWeights, effectiveWeights, normals, testJob } from "./test_job.ts";
+import { effectiveWeights, normals, testJob } from "./test_job.ts";
 
 /** |W - Q - B A|^2 of every linear. */
 function weightErrors(job: BlockJob, result: ReadonlyMap<string, QuantizedLinear>): number[] {
   return blockLinears(job.block).map((linear) => {
-    const original = denseWeights(linear);
+    const original = readDense(linear);
     return effectiveWeights(linear, result.get(linear.name)!).reduce((sum, x, i) => sum + (x - original[i]!) ** 2, 0);
   });
 }
@@ -125,7 +126,7 @@ describe("fine", () => {
     using context = Context.open({ threads: 2 });
     const { job } = testJob(context, settings);
     for (const linear of blockLinears(job.block)) {
-      const values = denseWeights(linear);
+      const values = readDense(linear);
       change(linear.name, values);
       linear.weight.data!.buffer.upload(values);
     }

@@ -1,25 +1,24 @@
 /** The loop that all trained methods share: samples in order, epoch after epoch, progress and a stop at the first bad loss. */
-import type { BlockJob } from "../method.ts";
-import type { LinearTraining } from "./linear_training.ts";
+import { calibrationOf } from "../calibration_of.ts";
 import type { Recipe } from "./recipe.ts";
+import { learningRateFactor } from "./schedule.ts";
+import { type StepOptions, TrainingSteps } from "./training_steps.ts";
 
-export interface EpochOptions {
-  readonly job: BlockJob;
+export interface EpochOptions extends StepOptions {
   readonly recipe: Recipe;
-  readonly training: LinearTraining;
-  readonly samples: number;
   /** What is trained, or null for the whole block. */
   readonly part: string | null;
-  /** Forward pass, loss and backward pass of one sample; returns the loss. */
-  readonly run: (sample: number) => number;
 }
 
-export async function trainEpochs({ job, recipe, training, samples, part, run }: EpochOptions): Promise<void> {
-  const { epochs } = job.settings;
+export async function trainEpochs(options: EpochOptions): Promise<void> {
+  const { job, recipe, training, part } = options;
+  const { epochs, schedule } = job.settings;
+  const { samples } = calibrationOf(job).inputs;
+  using steps = new TrainingSteps(options);
   for (let epoch = 1; epoch <= epochs; epoch++) {
     let sum = 0;
     for (let sample = 0; sample < samples; sample++) {
-      const loss = run(sample);
+      const loss = steps.run(sample);
       const step = sample + 1;
       if (!Number.isFinite(loss)) {
         const what = part ?? `block ${job.layer}`;
@@ -28,7 +27,7 @@ export async function trainEpochs({ job, recipe, training, samples, part, run }:
       }
       const done = (epoch - 1) * samples + sample;
       recipe.onStep?.(done, loss, training.view);
-      training.step(recipe.schedule?.(done / (epochs * samples)) ?? 1);
+      training.step(learningRateFactor(schedule, done / (epochs * samples)));
       sum += loss;
       await job.report({ part, epoch, epochs, step, steps: samples, loss: sum / step });
     }

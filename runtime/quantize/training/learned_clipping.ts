@@ -1,6 +1,9 @@
 /**
  * Learned weight clipping (OmniQuant, arXiv 2308.13137; ApiQ, arXiv 2402.05147): the weight is frozen, the range of each group
- * shrinks by sigmoids of trained factors, and rounding passes gradients straight through.
+ * shrinks by sigmoids of trained factors, and rounding passes gradients straight through. With [low, high] the range of a group and
+ * l = sigmoid(low factor) low, h = sigmoid(high factor) high:
+ *
+ *   scale = (h - l) / (2^bits - 1),  zero = round(-l / scale),  weight = scale (clamp(round(w / scale) + zero) - zero)
  */
 import type { Context, Ref } from "../../../ffi/mod.ts";
 import { readAffine } from "../affine.ts";

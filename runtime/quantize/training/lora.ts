@@ -3,9 +3,10 @@ import type { Context, Ref } from "../../../ffi/mod.ts";
 import type { Linear } from "../../models/weights.ts";
 import { matmul } from "../../ops/matmul.ts";
 import type { TrainableLora } from "../../ops/training.ts";
+import { roundToHalf } from "../lut.ts";
 import type { LoraMatrices, MethodSettings } from "../method.ts";
+import { uniform } from "../random.ts";
 import type { ParameterGroup } from "./parameters.ts";
-import { uniform } from "./random.ts";
 
 /** First values of A [rank, in], B [out, rank] and, for DoRA, the magnitude [out]. */
 export interface InitialLora {
@@ -104,8 +105,7 @@ export class LoraTraining {
   read(storable: boolean): LoraMatrices {
     const { a, b, dora } = this.trainable;
     const [sizeA, sizeB, sizeMagnitude] = this.#sizes;
-    const round = (values: Float32Array): Float32Array =>
-      storable ? new Float32Array(new Float16Array(values)) : values;
+    const round = (values: Float32Array): Float32Array => (storable ? roundToHalf(values) : values);
     return {
       a: round(download(a, sizeA)),
       b: round(download(b, sizeB)),

@@ -46,8 +46,17 @@ export class ParameterGroup implements Disposable {
     return { value, gradient };
   }
 
-  /** One step of AdamW (arXiv 1711.05101) over all tensors, at `factor` times the learning rate. */
-  step(factor = 1): void {
+  /** Adds the squares of all gradients to the float64 at `sum`. */
+  addSquares(sum: Ref): void {
+    this.#context.sumSquares({ x: this.#buffer.at(this.#count * 4), sum, count: this.#count });
+  }
+
+  /**
+   * One step of AdamW (arXiv 1711.05101) over all tensors.
+   * @param factor of the learning rate
+   * @param gradScale of the gradients
+   */
+  step(factor = 1, gradScale = 1): void {
     const at = (part: number): Ref => this.#buffer.at(part * this.#count * 4);
     this.#context.adamw({
       parameter: at(0),
@@ -60,7 +69,7 @@ export class ParameterGroup implements Disposable {
       beta2: 0.999,
       eps: 1e-8,
       weightDecay: this.#settings.weightDecay,
-      gradScale: 1,
+      gradScale,
       step: ++this.#step,
     });
   }

@@ -36,8 +36,6 @@ export interface Recipe {
   readonly groups: (settings: MethodSettings) => readonly QuantizerGroup[];
   /** @param groups one for each of `groups`, in order */
   readonly quantizer: (context: Context, start: QuantizerStart, groups: readonly ParameterGroup[]) => WeightQuantizer;
-  /** Factor of the learning rates after a part `progress` of the steps, 0 to 1; absent: 1 throughout. */
-  readonly schedule?: (progress: number) => number;
   /** Overrides how LoRA starts. */
   readonly initialLora?: (linear: Linear) => InitialLora;
   /** Sees every step's loss, with the gradients and the parameters that gave it. */

@@ -8,6 +8,7 @@
  */
 import type { Ref } from "../../../ffi/mod.ts";
 import type { Linear } from "../../models/weights.ts";
+import { readDense } from "../dense.ts";
 import type { AffineWeights, BlockJob, QuantizedLinear } from "../method.ts";
 import { type InitialLora, rowNorms } from "./lora.ts";
 import type { Range } from "./recipe.ts";
@@ -25,12 +26,12 @@ const MARGIN = 0.01;
 /** @param trainsLora whether the method has LoRA; one without quantizes all of W */
 export function startingPoint(job: BlockJob, linear: Linear, trainsLora: boolean): StartingPoint {
   const { context, init, settings } = job;
-  const { data, outFeatures, inFeatures } = linear.weight;
+  const { data, inFeatures } = linear.weight;
   const w = data as Ref;
   const from = init?.get(linear.name) ?? null;
   if (!from) return { w, range: null, lora: null, [Symbol.dispose]() {} };
   const lora = trainsLora ? usableLora(job, from, linear) : null;
-  const values = w.buffer.download(new Float32Array(outFeatures * inFeatures), w.offset);
+  const values = readDense(linear);
   if (lora) subtractLora(values, lora, inFeatures, settings.alpha / settings.rank);
   const { weights } = from;
   const { bits, group } = settings;

@@ -1,9 +1,14 @@
 /**
  * Weights, scales and zeros that all train (EfficientQAT's Block-AP, arXiv 2407.11062). Scales are trained as factors of their
- * first values and zeros in steps, so that one learning rate means the same for every group whatever the size of its weights.
+ * first values and zeros in steps, so that one learning rate means the same for every group whatever the size of its weights:
+ *
+ *   scale = factor * first scale,  z = clamp(round(zero)),  weight = scale (clamp(round(w / scale) + z) - z)
+ *
+ * where clamps are to 0 .. 2^bits - 1 and rounding has derivative 1.
  */
 import type { Context, Ref } from "../../../ffi/mod.ts";
 import { readAffine } from "../affine.ts";
+import { roundToHalf } from "../lut.ts";
 import type { AffineWeights } from "../method.ts";
 import type { ParameterGroup } from "./parameters.ts";
 import type { QuantizerStart } from "./recipe.ts";
@@ -82,7 +87,7 @@ export class TrainedGrid implements WeightQuantizer {
     const factors = download(this.#factor.value);
     const first = download(this.#firstScale);
     const scales = first.map((scale, g) => scale * Math.max(factors[g], LEAST_FACTOR));
-    this.#scale.buffer.upload(new Float32Array(new Float16Array(scales)), this.#scale.offset);
+    this.#scale.buffer.upload(roundToHalf(scales), this.#scale.offset);
     return readAffine(this.#context, this.#w.value, { scale: this.#scale, zero: this.#zero.value }, this.#shape);
   }
 

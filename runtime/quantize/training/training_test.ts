@@ -1,23 +1,48 @@
 import { assert, assertEquals, assertLess, assertNotEquals, assertRejects } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { Context } from "../../../ffi/mod.ts";
+import { blockLinears, type Linear } from "../../models/weights.ts";
 import { minMaxQuantize } from "../affine.ts";
 import type { AffineWeights, LoraMatrices, MethodSettings, QuantizationMethod, QuantizedLinear } from "../method.ts";
 import { apiqBwMethod } from "../methods/apiq_bw.ts";
 import { apiqLwMethod } from "../methods/apiq_lw.ts";
 import { blockApMethod } from "../methods/block_ap.ts";
 import { omniquantMethod } from "../methods/omniquant.ts";
-import { uniform } from "./random.ts";
-import { createTestJob, type TestJob } from "./test_job.ts";
+import { type TestJob, testJob } from "../methods/test_job.ts";
+import { uniform } from "../random.ts";
 
 const METHODS = [apiqBwMethod, apiqLwMethod, omniquantMethod, blockApMethod];
 
+const SETTINGS: Partial<MethodSettings> = {
+  group: 32,
+  rank: 4,
+  alpha: 8,
+  epochs: 8,
+  loraLearningRate: 2e-3,
+  clippingLearningRate: 1e-2,
+  augLoss: false,
+};
+
+/** A job of a few thousand weights, with biases. */
+function smallJob(context: Context, settings: Partial<MethodSettings> = {}): TestJob {
+  const shape = { hiddenSize: 64, intermediateSize: 96, heads: 2, kvHeads: 1, qkvBias: true };
+  return testJob(context, { ...SETTINGS, ...settings }, { shape, samples: 3, length: 24, noise: 0.1 });
+}
+
+const PARTS = [["q", "k", "v"], ["o"], ["gate", "up"], ["down"]];
+
+const nameOf = (short: string): string =>
+  `model.layers.0.${["q", "k", "v", "o"].includes(short) ? "self_attn" : "mlp"}.${short}_proj`;
+
+const linearsOf = ({ job }: TestJob): readonly Linear[] => blockLinears(job.block);
+
 const open = (threads = 2): Context => Context.open({ device: "cpu", threads });
 
-function roundToNearest({ job, linears }: TestJob): Map<string, QuantizedLinear> {
+function roundToNearest(test: TestJob): Map<string, QuantizedLinear> {
+  const { job } = test;
   const { bits, group } = job.settings;
   return new Map(
-    linears.map(({ name, weight }) => {
+    linearsOf(test).map(({ name, weight }) => {
       const { data, outFeatures, inFeatures } = weight;
       const parts = minMaxQuantize(job.context, data!, outFeatures, inFeatures, bits, group);
       return [name, { weights: { family: "affine", bits, group, zero: "integer", ...parts }, lora: null }];
@@ -43,7 +68,7 @@ function assertStorable({ weights, lora }: QuantizedLinear): void {
 
 async function run(method: QuantizationMethod, settings: Partial<MethodSettings> = {}, threads = 2) {
   using context = open(threads);
-  const test = createTestJob(context, settings);
+  const test = smallJob(context, settings);
   return { results: await method.quantizeBlock(test.job), events: test.events };
 }
 
@@ -52,14 +77,14 @@ describe("methods that train", () => {
     for (const bits of [2, 3, 4] as const) {
       it(`${method.name} at ${bits} bits: the block's error falls below that of rounding to nearest`, async () => {
         using context = open();
-        const test = createTestJob(context, { bits, epochs: 20 });
+        const test = smallJob(context, { bits, epochs: 20 });
         const results = await method.quantizeBlock(test.job);
         assertEquals(
           [...results.keys()],
-          test.linears.map(({ name }) => name),
+          linearsOf(test).map(({ name }) => name),
         );
         for (const result of results.values()) assertStorable(result);
-        assertLess(test.error(results), test.error(roundToNearest(test)));
+        assertLess(test.outputError(results), test.outputError(roundToNearest(test)));
       });
     }
 
@@ -71,7 +96,7 @@ describe("methods that train", () => {
       const { events } = await run(method);
       const parts = [...new Set(events.map(({ part }) => part))];
       const perPart = method === apiqLwMethod;
-      assertEquals(parts, perPart ? ["q_proj, k_proj, v_proj", "o_proj", "gate_proj, up_proj", "down_proj"] : [null]);
+      assertEquals(parts, perPart ? PARTS.map((part) => part.map(nameOf).join(", ")) : [null]);
       for (const part of parts) {
         const means = events
           .filter((event) => event.part === part && event.step === event.steps)
@@ -83,16 +108,16 @@ describe("methods that train", () => {
 
     it(`${method.name}: kept linears are left out`, async () => {
       using context = open();
-      const test = createTestJob(context, { epochs: 1 });
-      const kept = new Set([test.linears[1], test.linears[3]]);
+      const test = smallJob(context, { epochs: 1 });
+      const kept = new Set([linearsOf(test)[1], linearsOf(test)[3]]);
       const results = await method.quantizeBlock({ ...test.job, kept });
-      assertEquals([...results.keys()], ["q_proj", "v_proj", "gate_proj", "up_proj", "down_proj"]);
-      assertEquals((await method.quantizeBlock({ ...test.job, kept: new Set(test.linears) })).size, 0);
+      assertEquals([...results.keys()], ["q", "v", "gate", "up", "down"].map(nameOf));
+      assertEquals((await method.quantizeBlock({ ...test.job, kept: new Set(linearsOf(test)) })).size, 0);
     });
 
     it(`${method.name}: a loss that is not a number stops it with the place`, async () => {
       using context = open();
-      const test = createTestJob(context);
+      const test = smallJob(context);
       const { inputs } = test.job.calibration!;
       const ref = inputs.read(1);
       ref.buffer.upload(new Float32Array([Number.NaN]), ref.offset);
@@ -122,7 +147,8 @@ describe("methods that train", () => {
   });
 
   it("the seed decides the LoRA", async () => {
-    const loraOf = async (seed: number) => (await run(apiqBwMethod, { epochs: 1, seed })).results.get("q_proj")!.lora;
+    const loraOf = async (seed: number) =>
+      (await run(apiqBwMethod, { epochs: 1, seed })).results.get(nameOf("q"))!.lora;
     assertEquals(await loraOf(1), await loraOf(1));
     assertNotEquals(await loraOf(1), await loraOf(2));
   });
@@ -130,19 +156,19 @@ describe("methods that train", () => {
   for (const method of [apiqBwMethod, apiqLwMethod]) {
     it(`${method.name}: DoRA trains a magnitude along and is better than rounding to nearest`, async () => {
       using context = open();
-      const test = createTestJob(context, { dora: true, epochs: 20 });
+      const test = smallJob(context, { dora: true, epochs: 20 });
       const results = await method.quantizeBlock(test.job);
       for (const [name, { lora }] of results) {
-        const { outFeatures } = test.linears.find((linear) => linear.name === name)!.weight;
+        const { outFeatures } = linearsOf(test).find((linear) => linear.name === name)!.weight;
         assertEquals(lora!.magnitude!.length, outFeatures);
       }
-      assertLess(test.error(results), test.error(roundToNearest(test)));
+      assertLess(test.outputError(results), test.outputError(roundToNearest(test)));
     });
 
     it(`${method.name}: augLoss adds the full-precision output on the quantized input as a second target`, async () => {
       using context = open();
-      const plain = createTestJob(context, { epochs: 1, loraLearningRate: 0, clippingLearningRate: 0 });
-      const augmented = createTestJob(context, { ...plain.job.settings, augLoss: true });
+      const plain = smallJob(context, { epochs: 1, loraLearningRate: 0, clippingLearningRate: 0 });
+      const augmented = smallJob(context, { ...plain.job.settings, augLoss: true });
       await method.quantizeBlock(plain.job);
       await method.quantizeBlock(augmented.job);
       const [once, twice] = [plain, augmented].map(({ events }) => events[0].loss!);
@@ -156,7 +182,7 @@ function otherResult(test: TestJob): Map<string, AffineResult> {
   const half = (values: Float32Array): Float32Array => new Float32Array(new Float16Array(values));
   return new Map(
     [...roundToNearest(test)].map(([name, { weights }], i) => {
-      const { outFeatures, inFeatures } = test.linears[i].weight;
+      const { outFeatures, inFeatures } = linearsOf(test)[i].weight;
       const affine = weights as AffineWeights;
       const q = affine.q.map((value, j) => (j % 5 === 0 ? (value + 1) % 4 : value));
       const a = half(uniform(4 * inFeatures, 0.1, 9, i));
@@ -172,7 +198,7 @@ describe("starting from another method's result", () => {
   for (const method of [apiqBwMethod, apiqLwMethod, omniquantMethod]) {
     it(`${method.name}: without learning, its integers, scales, zeros and LoRA come back`, async () => {
       using context = open();
-      const test = createTestJob(context, still);
+      const test = smallJob(context, still);
       const init = otherResult(test);
       for (const [name, { weights, lora }] of await method.quantizeBlock({ ...test.job, init })) {
         assertEquals(weights, init.get(name)!.weights, name);
@@ -183,7 +209,7 @@ describe("starting from another method's result", () => {
 
   it("block-ap: its first loss is that of the given result", async () => {
     using context = open();
-    const test = createTestJob(context, still);
+    const test = smallJob(context, still);
     const job = { ...test.job, init: otherResult(test) };
     await apiqBwMethod.quantizeBlock(job);
     await blockApMethod.quantizeBlock(job);
@@ -194,23 +220,23 @@ describe("starting from another method's result", () => {
 
   it("a LoRA of another alpha is rescaled, one of another rank is refused", async () => {
     using context = open();
-    const test = createTestJob(context, { ...still, alpha: 4 });
+    const test = smallJob(context, { ...still, alpha: 4 });
     const init = otherResult(test);
     const results = await apiqBwMethod.quantizeBlock({ ...test.job, init });
-    const { a, b } = init.get("q_proj")!.lora;
-    const lora = results.get("q_proj")!.lora!;
+    const { a, b } = init.get(nameOf("q"))!.lora;
+    const lora = results.get(nameOf("q"))!.lora!;
     assertEquals([lora.a, lora.b, lora.alpha], [a, b.map((value) => 2 * value), 4]);
     const settings = { ...test.job.settings, rank: 8 };
-    const message = "Cannot start q_proj from the given LoRA: received rank 4, expected 8";
+    const message = "Cannot start model.layers.0.self_attn.q_proj from the given LoRA: received rank 4, expected 8";
     await assertRejects(() => apiqBwMethod.quantizeBlock({ ...test.job, settings, init }), Error, message);
   });
 
   it("DoRA begins with the given magnitude, or with the row norms of the weight; plain LoRA refuses one", async () => {
     using context = open();
-    const test = createTestJob(context, { ...still, dora: true });
+    const test = smallJob(context, { ...still, dora: true });
     const init = otherResult(test);
-    const norms = (await apiqBwMethod.quantizeBlock({ ...test.job, init })).get("q_proj")!.lora!.magnitude!;
-    const { data, outFeatures, inFeatures } = test.linears[0].weight;
+    const norms = (await apiqBwMethod.quantizeBlock({ ...test.job, init })).get(nameOf("q"))!.lora!.magnitude!;
+    const { data, outFeatures, inFeatures } = linearsOf(test)[0].weight;
     const w = data!.buffer.download(new Float32Array(outFeatures * inFeatures), data!.offset);
     const first = Math.sqrt(w.subarray(0, inFeatures).reduce((sum, value) => sum + value * value, 0));
     assert(Math.abs(norms[0] / first - 1) < 1e-6);
@@ -219,9 +245,9 @@ describe("starting from another method's result", () => {
     const given = new Map(
       [...init].map(([name, { weights, lora }]) => [name, { weights, lora: { ...lora, magnitude } }]),
     );
-    const only = new Set(test.linears.slice(1));
+    const only = new Set(linearsOf(test).slice(1));
     const results = await apiqBwMethod.quantizeBlock({ ...test.job, kept: only, init: given });
-    assertEquals(results.get("q_proj")!.lora!.magnitude, magnitude);
+    assertEquals(results.get(nameOf("q"))!.lora!.magnitude, magnitude);
     const settings = { ...test.job.settings, dora: false };
     const message = "received one with DoRA's magnitude, expected none without --dora";
     await assertRejects(() => apiqBwMethod.quantizeBlock({ ...test.job, settings, init: given }), Error, message);
@@ -229,13 +255,13 @@ describe("starting from another method's result", () => {
 
   it("from weights of other bits, training starts from the ranges of the weight less the LoRA", async () => {
     using context = open();
-    const test = createTestJob(context, { ...still, bits: 3 });
-    const init = otherResult(createTestJob(context, { ...still, bits: 2 }));
+    const test = smallJob(context, { ...still, bits: 3 });
+    const init = otherResult(smallJob(context, { ...still, bits: 2 }));
     const results = await apiqBwMethod.quantizeBlock({ ...test.job, init });
     for (const [name, { weights, lora }] of results) {
       assertEquals((weights as AffineWeights).bits, 3);
       assertEquals(lora, init.get(name)!.lora);
     }
-    assertLess(test.error(results), test.error(init));
+    assertLess(test.outputError(results), test.outputError(init));
   });
 });

@@ -1,38 +1,59 @@
-/** Device memory that training takes besides a block's weights and the calibration streams, for --dry-run. */
+/** Device memory that training takes besides a block's weights and streams, for --dry-run. */
 import type { DecoderConfig } from "../../models/config.ts";
 import { trainingArenaBytes } from "../../ops/training.ts";
+import { groupShapes, type LinearShape, linearShapes } from "../linear_shapes.ts";
 import type { MethodSettings } from "../method.ts";
 import { parameterBytes } from "./parameters.ts";
 import type { Recipe } from "./recipe.ts";
 
-/** [out, in] of the seven linears of a block, in forward order. */
-export function linearShapes(config: DecoderConfig): readonly (readonly [number, number])[] {
-  const { hiddenSize: hidden, intermediateSize: inter, headDim } = config;
-  const queries = config.heads * headDim;
-  const keys = config.kvHeads * headDim;
-  return [
-    [queries, hidden],
-    [keys, hidden],
-    [keys, hidden],
-    [hidden, queries],
-    [inter, hidden],
-    [inter, hidden],
-    [hidden, inter],
-  ];
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+
+/** Of `trainBlock`. */
+export function blockBytes(config: DecoderConfig, settings: MethodSettings, length: number, recipe: Recipe): number {
+  const outputs = length * config.hiddenSize * 4;
+  return linearsBytes(linearShapes(config), settings, recipe) + arenaBytes(config, settings, length, recipe) + outputs;
 }
 
-/** For a whole block trained at once. The second targets of augLoss, one more stream, are not in it. */
-export function trainingBytes(config: DecoderConfig, settings: MethodSettings, length: number, recipe: Recipe): number {
-  const { bits, group, rank, dora } = settings;
-  const lora = recipe.lora && dora ? { rank, dora } : {};
-  const shapes = linearShapes(config).map(([outFeatures, inFeatures]) => ({ outFeatures, inFeatures, bits, group }));
+/** Of `trainParts`, in the part that takes most, beside the linears before it. */
+export function partsBytes(config: DecoderConfig, settings: MethodSettings, length: number, recipe: Recipe): number {
+  const arena = arenaBytes(config, settings, length, recipe);
+  const rank = recipe.lora ? settings.rank : 0;
+  let before = 0;
+  let most = 0;
+  for (const part of groupShapes(config)) {
+    const outputs = length * sum(part.map(([outFeatures]) => outFeatures)) * 4;
+    most = Math.max(most, before + linearsBytes(part, settings, recipe) + arena + outputs);
+    before += 4 * sum(part.map(([out, into]) => out * into + rank * (out + into)));
+  }
+  return most;
+}
+
+/** Quantized weights and one gradient, the quantizers' state, and all parameters with what AdamW keeps of them. */
+function linearsBytes(linears: readonly LinearShape[], settings: MethodSettings, recipe: Recipe): number {
+  const { bits, group, rank } = settings;
+  const shapes = linears.map(([outFeatures, inFeatures]) => ({ outFeatures, inFeatures, bits, group }));
   const sizes = shapes.map(({ outFeatures, inFeatures }) => outFeatures * inFeatures);
-  const total = sizes.reduce((sum, size) => sum + size, 0);
-  const quantized = 4 * (total + Math.max(...sizes));
-  const quantizers = 5 * 4 * (total / group);
+  const quantized = 4 * (sum(sizes) + Math.max(...sizes));
+  const quantizers = 5 * 4 * (sum(sizes) / group);
   const parameters = recipe.groups(settings).map(({ sizes }) => parameterBytes(shapes.flatMap(sizes)));
-  const loraSizes = shapes.map(({ outFeatures, inFeatures }) => rank * (outFeatures + inFeatures));
-  const loraBytes = recipe.lora ? parameterBytes(loraSizes) : 0;
-  const arena = trainingArenaBytes(config, 1, length, true, lora) + length * config.hiddenSize * 4;
-  return quantized + quantizers + parameters.reduce((sum, bytes) => sum + bytes, 0) + loraBytes + arena;
+  const lora = recipe.lora ? parameterBytes(linears.map(([out, into]) => rank * (out + into))) : 0;
+  return quantized + quantizers + sum(parameters) + lora;
+}
+
+function arenaBytes(config: DecoderConfig, { rank, dora }: MethodSettings, length: number, { lora }: Recipe): number {
+  return trainingArenaBytes(config, 1, length, true, lora && dora ? { rank, dora } : {});
+}
+
+/** Scratch streams of `trainBlock`: with augLoss, second targets. */
+export function blockScratchWidths({ hiddenSize }: DecoderConfig, { augLoss }: MethodSettings): readonly number[] {
+  return augLoss ? [hiddenSize] : [];
+}
+
+/** Scratch streams of `trainParts` in the part with the widest: its input, and for each linear one target or with augLoss two. */
+export function partsScratchWidths(config: DecoderConfig, { augLoss }: MethodSettings): readonly number[] {
+  const parts = groupShapes(config).map((part) => {
+    const outputs = part.map(([outFeatures]) => outFeatures);
+    return [part[0][1], ...outputs, ...(augLoss ? outputs : [])];
+  });
+  return parts.reduce((widest, part) => (sum(part) > sum(widest) ? part : widest));
 }

@@ -59,10 +59,13 @@ export function renderBlocks(report: BlockReport): string {
     const forward = median(answers.map(({ secondsPerForward }) => secondsPerForward));
     return `  ${answers[0]!.about}: ${block.toFixed(1)} s a block (a step ${ms(step)}, a full-precision forward ${ms(forward)})`;
   };
+  const targets = report.augLoss ? ", augmented loss" : "";
   return [
-    `${machine.cpu}, ${machine.cores} cores, ${report.threads} threads each; load average before the run ${machine.loadAverage.toFixed(1)}`,
-    `ApiQ-bw, ${report.bits} bits, rank ${report.rank}${report.augLoss ? ", augmented loss" : ""}, one block of ${report.model}, batch 1 of ${report.length} tokens`,
-    `A block is ${budget.samples} samples for ${budget.epochs} epochs, from ${report.steps} timed steps; medians of ${rounds.length} rounds in which the two alternate`,
+    `${machine.cpu}, ${machine.cores} cores, ${report.threads} threads each; load average before the run ` +
+      machine.loadAverage.toFixed(1),
+    `ApiQ-bw, ${report.bits} bits, rank ${report.rank}${targets}, one block of ${report.model}, batch 1 of ${report.length} tokens`,
+    `A block is ${budget.samples} samples for ${budget.epochs} epochs, from ${report.steps} timed steps; ` +
+      `medians of ${rounds.length} rounds in which the two alternate`,
     side("apiq", apiq),
     side("torch", torch),
     `  PyTorch takes ${ratio.toFixed(2)} times as long; the mean losses differ by ${(100 * lossDifference).toFixed(2)} %`,

@@ -5,7 +5,7 @@
  *
  * With --check nothing is written: a README that says something else than the results ends it with 1.
  */
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { renderTable, replaceTable } from "./table.mjs";
@@ -19,7 +19,7 @@ const { values } = parseArgs({
   },
 });
 
-const results = readdirSync(values.results)
+const results = (existsSync(values.results) ? readdirSync(values.results) : [])
   .filter((name) => name.endsWith(".json"))
   .sort()
   .map((name) => JSON.parse(readFileSync(join(values.results, name), "utf8")));

@@ -1,6 +1,6 @@
 /**
- * Every row of the quality table: a method at some bits with some settings, quantized and evaluated by run.mjs. Rows of one `variant`
- * differ in the seed only and become one line of the table.
+ * Every row of the quality table: a method at some bits with some settings, quantized and evaluated by run.mjs. Rows of one
+ * `variant` differ in the seed only and become one line of the table.
  *
  * @typedef {object} Row
  * @property {string} name of the row and of its result, results/NAME.json

@@ -20,7 +20,7 @@ function highWaterMark(pid) {
  * @param {string} program
  * @param {readonly string[]} args
  * @param {{ cwd: string, onLine?: (line: string) => void }} options onLine: what it says on standard error
- * @returns {Promise<{ answer: any, seconds: number, peakBytes: number }>} peakBytes: as last seen, at most half a second before its end
+ * @returns {Promise<{ answer: any, seconds: number, peakBytes: number }>} peakBytes: half a second before its end
  * @throws {CommandError} with the last line of standard error
  */
 export function runForJson(program, args, { cwd, onLine = () => {} }) {

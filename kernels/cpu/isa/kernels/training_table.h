@@ -13,6 +13,8 @@ namespace apiq::cpu::APIQ_ISA {
 const TrainingKernels training_kernels = {
     .multiply = multiply,
     .dot_columns = dot_columns,
+    .scale_rows = scale_rows,
+    .dot_rows = dot_rows,
     .sum_squares = sum_squares,
     .rms_norm_backward = rms_norm_backward,
     .silu_mul_backward = silu_mul_backward,

@@ -1,17 +1,18 @@
-/** Random numbers for initial values: the same for the same seed and place on every machine. */
+/** Random numbers for initial values: the same for the same seed and place on every machine and runtime. */
 
 /**
- * Uniform in (-bound, bound), float32; `place` tells streams of one seed apart. xoshiro128** (arXiv 1805.01407), seeded by
- * SplitMix.
+ * Uniform numbers in (-1, 1); `place` tells streams of one seed apart. xoshiro128** (arXiv 1805.01407), seeded through a mixing of
+ * all parts.
  */
-export function uniform(
-  count: number,
-  bound: number,
-  seed: number,
-  ...place: readonly number[]
-): Float32Array<ArrayBuffer> {
-  const next = generator([seed, ...place]);
-  return Float32Array.from({ length: count }, () => ((next() >>> 8) / 2 ** 23 - 1 + 2 ** -24) * bound);
+export function uniformNumbers(...place: readonly number[]): () => number {
+  const next = generator(place);
+  return () => (next() >>> 8) / 2 ** 23 - 1 + 2 ** -24;
+}
+
+/** `count` uniform numbers in (-bound, bound), float32. */
+export function uniform(count: number, bound: number, ...place: readonly number[]): Float32Array<ArrayBuffer> {
+  const next = uniformNumbers(...place);
+  return Float32Array.from({ length: count }, () => next() * bound);
 }
 
 function generator(keys: readonly number[]): () => number {

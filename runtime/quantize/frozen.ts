@@ -1,9 +1,10 @@
 /** Stored linears as the training ops run them: what a block computes after it, or a part of it, was quantized. */
-import type { Context, Ref } from "../../../ffi/mod.ts";
-import type { Linear } from "../../models/weights.ts";
-import type { TrainableLinear } from "../../ops/training.ts";
-import { dequantizeStored } from "../dequantize.ts";
-import type { QuantizedLinear } from "../method.ts";
+import type { Context, Ref } from "../../ffi/mod.ts";
+import type { Linear } from "../models/weights.ts";
+import type { TrainableLinear } from "../ops/training.ts";
+import { asStored } from "./block_forward.ts";
+import { dequantizeStored } from "./dequantize.ts";
+import type { QuantizedLinear } from "./method.ts";
 
 export class FrozenLinears implements Disposable {
   readonly #context: Context;
@@ -19,7 +20,9 @@ export class FrozenLinears implements Disposable {
     return this.#linears;
   }
 
-  add(linear: Linear, { weights, lora }: QuantizedLinear): void {
+  /** From now on `linear` computes as it will when it is stored. */
+  add(linear: Linear, quantized: QuantizedLinear): void {
+    const { weights, lora } = asStored(quantized);
     const { outFeatures, inFeatures } = linear.weight;
     this.#linears.set(linear, {
       weight: this.#put(dequantizeStored(weights, outFeatures, inFeatures)),

@@ -178,6 +178,8 @@ export interface QuantizationMethod {
   readonly needsCalibration: boolean;
   /** What it heeds; anything else given with it is refused. */
   readonly uses: readonly MethodOption[];
+  /** What it takes by default where that is not settings.ts's; --preset paper leaves it aside. */
+  readonly defaults?: Partial<MethodSettings>;
   /** Bytes of device memory a block takes besides its weights and streams, for --dry-run. */
   workingBytes(config: DecoderConfig, settings: MethodSettings, length: number): number;
   /** Numbers a token, each, of the scratch streams that are open at once; none where absent. */

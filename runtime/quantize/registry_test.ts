@@ -4,7 +4,7 @@ import { Context } from "../../ffi/mod.ts";
 import type { MethodOption, MethodSettings, QuantizationMethod } from "./method.ts";
 import { testJob } from "./methods/test_job.ts";
 import { bitsOfName, METHODS, refuseIgnored } from "./registry.ts";
-import { DEFAULTS, OPTION_FLAGS } from "./settings.ts";
+import { DEFAULTS, methodSettings, OPTION_FLAGS, PAPER } from "./settings.ts";
 
 const OPTIONS = Object.keys(OPTION_FLAGS) as MethodOption[];
 
@@ -33,6 +33,19 @@ describe("options of methods", () => {
         }
       }
     }
+  });
+
+  it("a method's own defaults count unless a flag or --preset paper says otherwise", () => {
+    const { defaults } = METHODS.find(({ name }) => name === "apiq-bw")!;
+    const rates = ({ loraLearningRate, clippingLearningRate }: MethodSettings) => [
+      loraLearningRate,
+      clippingLearningRate,
+    ];
+    const own = rates(methodSettings("default", {}, defaults));
+    assertEquals(own, [defaults?.loraLearningRate, defaults?.clippingLearningRate]);
+    assertNotEquals(own, rates(PAPER));
+    assertEquals(rates(methodSettings("default", { loraLearningRate: 1e-4 }, defaults)), [1e-4, own[1]]);
+    assertEquals(methodSettings("paper", {}, defaults), PAPER);
   });
 
   /** Settings under which every other one matters, and a change of each. */

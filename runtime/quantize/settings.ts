@@ -89,10 +89,15 @@ export const CALIBRATION_DEFAULTS = { samples: 128, length: 2048, windows: "firs
 /**
  * The preset with what was given instead.
  *
+ * @param defaults a method's own, which the preset `default` takes
  * @throws {RangeError} for a number outside what a run can use, naming its flag
  */
-export function methodSettings(preset: PresetName, given: Partial<MethodSettings>): MethodSettings {
-  const settings = { ...PRESETS[preset], ...withoutUndefined(given) };
+export function methodSettings(
+  preset: PresetName,
+  given: Partial<MethodSettings>,
+  defaults: Partial<MethodSettings> = {},
+): MethodSettings {
+  const settings = { ...PRESETS[preset], ...(preset === "default" && defaults), ...withoutUndefined(given) };
   oneOf("--bits", settings.bits, BITS);
   oneOf("--group-size", settings.group, GROUP_SIZES);
   atLeast("--rank", settings.rank, 0);

@@ -23,6 +23,15 @@ import { QuantizeProgress } from "../quantize_progress.ts";
 const { default: DEFAULT } = PRESETS;
 const about = (summary: string, value: unknown): string => `${summary} (default ${value})`;
 
+/** `about` for a setting of which methods may have defaults of their own. */
+function aboutRate(summary: string, name: keyof typeof DEFAULT): string {
+  const own = METHODS.flatMap((method) => {
+    const value = method.defaults?.[name];
+    return value === undefined ? [] : [`; ${method.name} ${value}`];
+  });
+  return about(summary, `${DEFAULT[name]}${own.join("")}`);
+}
+
 const METHOD_NAMES = METHODS.map(({ name }) => name);
 
 /** Without `default`: what is not given comes from --preset. */
@@ -60,10 +69,10 @@ const FLAGS = {
   alpha: { type: "number", summary: about("its scale is alpha / rank", DEFAULT.alpha) },
   dora: { type: "boolean", summary: "DoRA: learn the norms of rows too" },
   epochs: { type: "integer", summary: about("passes over the samples for each block", DEFAULT.epochs) },
-  loraLr: { type: "number", summary: about("learning rate of the LoRA", DEFAULT.loraLearningRate) },
+  loraLr: { type: "number", summary: aboutRate("learning rate of the LoRA", "loraLearningRate") },
   clippingLr: {
     type: "number",
-    summary: about("learning rate of clipping, scales and zeros", DEFAULT.clippingLearningRate),
+    summary: aboutRate("learning rate of clipping, scales and zeros", "clippingLearningRate"),
   },
   weightLr: {
     type: "number",
@@ -171,7 +180,7 @@ async function optionsOf(source: string, flags: Flags, signal: AbortSignal): Pro
     out: outFolder(flags.out),
     method,
     ...(flags.quantizer !== undefined && { methodFile: flags.quantizer }),
-    settings: usable(() => methodSettings(flags.preset as keyof typeof PRESETS, given)),
+    settings: usable(() => methodSettings(flags.preset as keyof typeof PRESETS, given, method.defaults)),
     calibration: {
       data: flags.data ?? null,
       samples: flags.samples,

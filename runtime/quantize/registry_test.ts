@@ -36,16 +36,16 @@ describe("options of methods", () => {
   });
 
   it("a method's own defaults count unless a flag or --preset paper says otherwise", () => {
-    const { defaults } = METHODS.find(({ name }) => name === "apiq-bw")!;
+    const method = METHODS.find(({ name }) => name === "apiq-bw")!;
     const rates = ({ loraLearningRate, clippingLearningRate }: MethodSettings) => [
       loraLearningRate,
       clippingLearningRate,
     ];
-    const own = rates(methodSettings("default", {}, defaults));
-    assertEquals(own, [defaults?.loraLearningRate, defaults?.clippingLearningRate]);
+    const own = rates(methodSettings("default", {}, method));
+    assertEquals(own, [method.defaults?.loraLearningRate, method.defaults?.clippingLearningRate]);
     assertNotEquals(own, rates(PAPER));
-    assertEquals(rates(methodSettings("default", { loraLearningRate: 1e-4 }, defaults)), [1e-4, own[1]]);
-    assertEquals(methodSettings("paper", {}, defaults), PAPER);
+    assertEquals(rates(methodSettings("default", { loraLearningRate: 1e-4 }, method)), [1e-4, own[1]]);
+    assertEquals(methodSettings("paper", {}, method), PAPER);
   });
 
   /** Settings under which every other one matters, and a change of each. */

@@ -1,6 +1,6 @@
 /** What can be set about a run, its defaults and presets. */
 import { BITS, GROUP_SIZES } from "../formats/gptq.ts";
-import type { MethodOption, MethodSettings } from "./method.ts";
+import type { MethodOption, MethodSettings, QuantizationMethod } from "./method.ts";
 
 /** Bits of embedding and head; 16 leaves them in the source's 16-bit type. */
 export type EmbeddingBits = 16 | 8 | 4;
@@ -89,15 +89,15 @@ export const CALIBRATION_DEFAULTS = { samples: 128, length: 2048, windows: "firs
 /**
  * The preset with what was given instead.
  *
- * @param defaults a method's own, which the preset `default` takes
+ * @param method whose own defaults the preset `default` takes
  * @throws {RangeError} for a number outside what a run can use, naming its flag
  */
 export function methodSettings(
   preset: PresetName,
   given: Partial<MethodSettings>,
-  defaults: Partial<MethodSettings> = {},
+  method: Pick<QuantizationMethod, "defaults">,
 ): MethodSettings {
-  const settings = { ...PRESETS[preset], ...(preset === "default" && defaults), ...withoutUndefined(given) };
+  const settings = { ...PRESETS[preset], ...(preset === "default" && method.defaults), ...withoutUndefined(given) };
   oneOf("--bits", settings.bits, BITS);
   oneOf("--group-size", settings.group, GROUP_SIZES);
   atLeast("--rank", settings.rank, 0);

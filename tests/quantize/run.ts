@@ -49,7 +49,7 @@ export function smallRun(
     source,
     out: join(folder, "out"),
     method: methodNamed(method),
-    settings: methodSettings("default", { ...SMALL, ...given }),
+    settings: methodSettings("default", { ...SMALL, ...given }, methodNamed(method)),
     calibration: { data, samples: SAMPLES, length: LENGTH, windows: "first" },
     keep: [],
     embeddingBits: 16,

@@ -180,7 +180,7 @@ async function optionsOf(source: string, flags: Flags, signal: AbortSignal): Pro
     out: outFolder(flags.out),
     method,
     ...(flags.quantizer !== undefined && { methodFile: flags.quantizer }),
-    settings: usable(() => methodSettings(flags.preset as keyof typeof PRESETS, given, method.defaults)),
+    settings: usable(() => methodSettings(flags.preset as keyof typeof PRESETS, given, method)),
     calibration: {
       data: flags.data ?? null,
       samples: flags.samples,

@@ -56,7 +56,7 @@ async function timeSteps(task: BlockTask, job: Omit<BlockJob, "report">): Promis
 async function run(task: BlockTask): Promise<BlockAnswer> {
   const source = openSource(task.model);
   const { ids, warmup, steps, threads, model: _, layer, ...given } = task;
-  const settings = methodSettings("default", { ...given, epochs: 1 });
+  const settings = methodSettings("default", { ...given, epochs: 1 }, methodNamed("apiq-bw"));
   using context = Context.open({ threads });
   using frequencies = loadInverseFrequencies(context, source.config);
   const inverseFrequencies = frequencies.at(0);

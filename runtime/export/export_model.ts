@@ -17,6 +17,7 @@ import {
   openCheckpoint,
   type StoredTensor,
   schemeOf,
+  weightTensors,
 } from "../formats/mod.ts";
 import type { TensorToWrite } from "../formats/safetensors_writer.ts";
 import { parseConfig } from "../models/config.ts";
@@ -147,7 +148,7 @@ function plan(
   for (const [module, { a, b }] of merged?.targets ?? []) {
     matrices.set(module, checkpoint.linear(module, b.shape[0]!, a.shape[1]!));
   }
-  const consumed = new Set([...matrices.values()].flatMap(tensorsOf).map(({ name }) => name));
+  const consumed = new Set([...matrices.values()].flatMap(weightTensors).map(({ name }) => name));
   for (const module of packed.keys()) consumed.add(`${module}.g_idx`);
   const rest = [...checkpoint.tensors.values()].filter(({ name }) => !consumed.has(name));
   return [
@@ -160,22 +161,6 @@ function plan(
 }
 
 const isFloat = ({ dtype }: StoredTensor): boolean => (FLOAT_DTYPES as readonly string[]).includes(dtype);
-
-/** Without the bias, which stays a tensor of its own. */
-function tensorsOf(source: LinearSource): StoredTensor[] {
-  switch (source.kind) {
-    case "dense":
-      return [source.weight];
-    case "affine":
-      return [source.qweight, source.zeros, source.scales];
-    case "lut":
-      return [
-        source.qweight,
-        source.lut,
-        ...("codes" in source.scales ? Object.values(source.scales) : [source.scales]),
-      ];
-  }
-}
 
 function copyAdapter(from: string, to: string): void {
   for (const name of ["adapter_config.json", "adapter_model.safetensors"]) {

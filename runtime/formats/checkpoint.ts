@@ -301,3 +301,19 @@ function openIndexed(dir: string, index: string): ReadonlyMap<string, StoredTens
   }
   return tensors;
 }
+
+/** The tensors that a matrix is stored in, without its bias. */
+export function weightTensors(source: LinearSource): StoredTensor[] {
+  switch (source.kind) {
+    case "dense":
+      return [source.weight];
+    case "affine":
+      return [source.qweight, source.zeros, source.scales];
+    case "lut":
+      return [
+        source.qweight,
+        source.lut,
+        ...("codes" in source.scales ? Object.values(source.scales) : [source.scales]),
+      ];
+  }
+}

@@ -8,6 +8,7 @@ import {
   openCheckpoint,
   type StoredTensor,
   schemeOf,
+  weightTensors,
 } from "../formats/mod.ts";
 import { type DecoderConfig, parseConfig } from "../models/config.ts";
 import { KV_BLOCK_SIZE } from "../ops/inference.ts";
@@ -146,7 +147,7 @@ function sizesOf(checkpoint: Checkpoint, matrices: readonly Matrix[]): Record<Pa
   };
   for (const { part, source } of matrices) {
     parts[part].parameters += source.outFeatures * source.inFeatures;
-    parts[part].bytes += tensorsOf(source).reduce((sum, { bytes }) => sum + bytes, 0);
+    parts[part].bytes += weightTensors(source).reduce((sum, { bytes }) => sum + bytes, 0);
   }
   // Norms and biases.
   for (const tensor of checkpoint.tensors.values()) {
@@ -155,21 +156,6 @@ function sizesOf(checkpoint: Checkpoint, matrices: readonly Matrix[]): Record<Pa
     parts.other.bytes += tensor.bytes;
   }
   return parts;
-}
-
-function tensorsOf(source: LinearSource): StoredTensor[] {
-  switch (source.kind) {
-    case "dense":
-      return [source.weight];
-    case "affine":
-      return [source.qweight, source.zeros, source.scales];
-    case "lut":
-      return [
-        source.qweight,
-        source.lut,
-        ...("codes" in source.scales ? Object.values(source.scales) : [source.scales]),
-      ];
-  }
 }
 
 function storageKinds(matrices: readonly Matrix[]): StorageKind[] {

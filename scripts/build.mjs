@@ -3,7 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { isMain, main, root, run } from "./setup.mjs";
 
 const build = `${root}build`;
@@ -11,7 +11,10 @@ const build = `${root}build`;
 const stamp = `${build}/.built`;
 
 export function ensureNative() {
-  if (!isStale()) return;
+  if (isFromElsewhere() || isStale(`${root}kernels`, stamp)) buildNative();
+}
+
+function buildNative() {
   console.error("Building the kernel library (cmake)");
   for (const tool of ["cmake", "c++"]) {
     if (!exists(tool))
@@ -25,12 +28,11 @@ export function ensureNative() {
   writeFileSync(stamp, `${begin.toISOString()}\n`);
 }
 
-function isStale() {
-  if (!existsSync(stamp) || isFromElsewhere()) return true;
-  const built = Date.parse(readFileSync(stamp, "utf8"));
-  return readdirSync(`${root}kernels`, { recursive: true }).some(
-    (path) => statSync(`${root}kernels/${path}`).mtimeMs >= built,
-  );
+/** Whether a file of `sources` is as new as the build that `stamp` tells of, or newer, or there was none. */
+export function isStale(sources, stamp) {
+  if (!existsSync(stamp)) return true;
+  const built = Date.parse(readFileSync(stamp, "utf8").trim());
+  return !readdirSync(sources, { recursive: true }).every((path) => statSync(join(sources, path)).mtimeMs < built);
 }
 
 /** CMake refuses a build folder that was configured for another checkout: a copied one begins anew. */

@@ -10,6 +10,7 @@ import { setImmediate } from "node:timers/promises";
 import { Context } from "../../ffi/mod.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
 import type { JsonObject } from "../formats/json.ts";
+import type { DecoderConfig } from "../models/config.ts";
 import { type BlockWeights, blockLinears } from "../models/weights.ts";
 import { type Assembled, assemble, type StoredTable } from "./assemble.ts";
 import { type BlockFile, type BlockRecord, readBlock, writeBlock } from "./block_file.ts";
@@ -105,6 +106,7 @@ export function prepare(options: QuantizeOptions): Prepared {
   const linears = source.blocks.flat();
   const kept = keptModules(linears, options.keep);
   checkGroups(linears, kept, settings.group);
+  if (method.uses.includes("rank")) checkRank(settings.rank, source.config);
   if (method.needsCalibration && calibration.data === null) {
     throw new Error(`Cannot run ${method.name} without calibration data: give --data FILE`);
   }
@@ -119,6 +121,12 @@ export function prepare(options: QuantizeOptions): Prepared {
         : null,
     init: options.initFrom === null ? null : openInit(options.initFrom, source),
   };
+}
+
+/** @throws where no matrix of the model has so many rows and columns */
+function checkRank(rank: number, { hiddenSize }: DecoderConfig): void {
+  if (rank <= hiddenSize) return;
+  throw new Error(`Cannot use --rank: received ${rank}, expected at most ${hiddenSize}, the model's hidden size`);
 }
 
 /** @throws {QuantizeError} one line that says what stopped the run and what is kept; an AbortError where `signal` did */
@@ -312,10 +320,10 @@ class Run {
   }
 
   /** The method's last word on the whole model, where it has one. */
-  async #finishModel(context: Context, tables: readonly StoredTable[]): Promise<void> {
+  async #finishModel(context: Context, tables: readonly StoredTable[]): Promise<ModelRecord | null> {
     const { source, kept, calibration } = this.#prepared;
     const { method, settings } = this.#options;
-    if (!method.finish || settings.endToEndEpochs === 0 || calibration === null) return;
+    if (!method.finish || settings.endToEndEpochs === 0 || calibration === null) return null;
     this.doing = "train the model end to end";
     const { blocks, record } = await finishModel({
       context,
@@ -333,6 +341,7 @@ class Run {
     this.#revised = blocks;
     this.#folder.log({ type: "end-to-end", ...record });
     this.#events.onModel?.(record);
+    return record;
   }
 
   #report(result?: ReportResult): Promise<void> {
@@ -347,7 +356,7 @@ class Run {
     using context = Context.open({ threads: this.#options.threads });
     this.doing = "put the model together";
     const tables = storedTables(context, source, embeddingBits);
-    await this.#finishModel(context, tables);
+    const model = await this.#finishModel(context, tables);
     this.doing = "put the model together";
     const dir = join(this.#folder.dir, "model");
     rmSync(dir, { recursive: true, force: true });
@@ -363,7 +372,7 @@ class Run {
     const blocks = this.#blocks.map(({ record }) => record);
     const memory = Math.max(peakBytes(context), ...blocks.map((block) => block.peakBytes));
     this.#folder.log({ type: "done", seconds, peakBytes: memory, ...assembled });
-    await this.#report({ seconds, peakBytes: memory, ...assembled });
+    await this.#report({ seconds, peakBytes: memory, model, ...assembled });
     this.#folder.publish(dir, out);
     return { out, seconds, peakBytes: memory, blocks, ...assembled };
   }

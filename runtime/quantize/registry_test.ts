@@ -48,6 +48,16 @@ describe("options of methods", () => {
     assertEquals(methodSettings("paper", {}, method), PAPER);
   });
 
+  it("a number that is none, or endless, is refused with its flag", () => {
+    const method = METHODS.find(({ name }) => name === "apiq-bw")!;
+    for (const option of ["rank", "alpha", "epochs", "loraLearningRate", "weightDecay"] as const) {
+      for (const value of [Number.NaN, Number.POSITIVE_INFINITY, -1]) {
+        const expected = `Cannot use ${OPTION_FLAGS[option]}: received ${value}, expected`;
+        assertThrows(() => methodSettings("default", { [option]: value }, method), RangeError, expected);
+      }
+    }
+  });
+
   /** Settings under which every other one matters, and a change of each. */
   const BASE: Partial<MethodSettings> = { group: 64, bits: 3, rank: 4, epochs: 2, iterations: 2, base: "nf" };
   const CHANGES: Readonly<Partial<MethodSettings>>[] = [

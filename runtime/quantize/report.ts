@@ -4,7 +4,8 @@ import { writeFileAtomically } from "../formats/atomic.ts";
 import type { JsonObject } from "../formats/json.ts";
 import type { BlockRecord } from "./block_file.ts";
 import type { MethodOption } from "./method.ts";
-import { errorMap, escapeHtml, lossCharts, outputErrorChart, percent } from "./report_charts.ts";
+import type { ModelRecord } from "./model_phase.ts";
+import { errorMap, escapeHtml, lossCharts, modelLossChart, outputErrorChart, percent } from "./report_charts.ts";
 import { OPTION_FLAGS } from "./settings.ts";
 
 export interface ReportHead {
@@ -21,6 +22,8 @@ export interface ReportResult {
   readonly modelBytes: number;
   readonly adapterBytes: number;
   readonly bitsPerWeight: number;
+  /** Of what the method did to the whole model behind the last block; null where it does no such thing. */
+  readonly model: ModelRecord | null;
 }
 
 const STYLE = `
@@ -83,6 +86,11 @@ export function reportPage(
       "Output error",
       "How far the quantized model's hidden states behind each block are from the full-precision model's, relative.",
       outputErrorChart(records, layers),
+    ),
+    section(
+      "Loss of the whole model",
+      `Mean over an epoch, behind the last block${result?.model ? `, in ${formatDuration(result.model.seconds)}` : ""}.`,
+      modelLossChart(result?.model?.losses ?? []),
     ),
     section(
       "Weight error",

@@ -13,6 +13,12 @@ export function lossCharts(records: readonly BlockRecord[]): string {
   return charts.length === 0 ? "" : `<div class="charts">${charts.join("\n")}</div>`;
 }
 
+/** The same for the model as a whole; empty without losses. */
+export function modelLossChart(losses: readonly number[]): string {
+  if (losses.length === 0) return "";
+  return `<div class="charts">${lossChart("the whole model", [{ part: null, losses }])}</div>`;
+}
+
 /** Of several parts, whose losses cannot be compared, each is drawn as a share of its first. */
 function lossChart(title: string, curves: readonly LossCurve[]): string {
   const { width, height, left, right, top, bottom } = CHART;

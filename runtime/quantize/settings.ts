@@ -127,11 +127,11 @@ function oneOf(flag: string, received: number, expected: readonly number[]): voi
 }
 
 function atLeast(flag: string, received: number, least: number): void {
-  if (!(received >= least))
+  if (!Number.isFinite(received) || received < least)
     throw new RangeError(`Cannot use ${flag}: received ${received}, expected at least ${least}`);
 }
 
 function above(flag: string, received: number, bound: number): void {
-  if (!(received > bound))
+  if (!Number.isFinite(received) || received <= bound)
     throw new RangeError(`Cannot use ${flag}: received ${received}, expected more than ${bound}`);
 }

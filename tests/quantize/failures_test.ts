@@ -112,6 +112,16 @@ describe("quantize refuses a source", () => {
 });
 
 describe("quantize refuses", () => {
+  it("a rank that no matrix of the model has", async () => {
+    const model = { hidden: 64 };
+    const wide = (options: QuantizeOptions) => ({ ...options, settings: { ...options.settings, rank: 65 } });
+    const message = "Cannot use --rank: received 65, expected at most 64, the model's hidden size";
+    assertStringIncludes(await failure(model, "loftq", wide), message);
+    using source = await createDenseModel(model);
+    using folder = temporaryFolder();
+    await quantize(wide(smallRun(source.dir, folder.dir, "rtn")));
+  });
+
   it("calibration data that is missing, too short or no text", async () => {
     const data = (file: string | null) => (options: QuantizeOptions) => ({
       ...options,

@@ -80,4 +80,17 @@ describe("report.html", () => {
     assertMatch(text, new RegExp(`2 blocks: 2\\d\\d KB, ${bitsPerWeight.toFixed(2)} bits per weight of the blocks; `));
     assert(!text.includes("Loss of each block") && !text.includes("Output error</h2>"));
   });
+
+  it("draws what the whole model's training did, where a method has one", async () => {
+    using model = await createDenseModel();
+    using folder = temporaryFolder();
+    const epochs = { endToEndEpochs: 3, endToEndLearningRate: 1e-3 };
+    const { out } = await quantize(smallRun(model.dir, folder.dir, "block-ap", epochs));
+    const text = readFileSync(join(out, "report.html"), "utf8");
+    assertStringIncludes(text, "<h2>Loss of the whole model</h2>");
+    const [, chart] = text.split("Loss of the whole model</h2>");
+    const [drawing] = chart!.split("</svg>");
+    assertEquals(/points="([^"]*)"/.exec(drawing!)![1]!.split(" ").length, 3);
+    assert(!page([block(0, [], { q_proj: linear(0.5) })]).includes("whole model"));
+  });
 });

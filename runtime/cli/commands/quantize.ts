@@ -25,9 +25,10 @@ const about = (summary: string, value: unknown): string => `${summary} (default 
 
 /** `about` for a setting of which methods may have defaults of their own. */
 function aboutRate(summary: string, name: keyof typeof DEFAULT): string {
-  const own = METHODS.flatMap((method) => {
-    const value = method.defaults?.[name];
-    return value === undefined ? [] : [`; ${method.name} ${value}`];
+  const values = new Set(METHODS.flatMap(({ defaults }) => defaults?.[name] ?? []));
+  const own = [...values].map((value) => {
+    const methods = METHODS.filter(({ defaults }) => defaults?.[name] === value);
+    return `; ${value} for ${methods.map((method) => method.name).join(", ")}`;
   });
   return about(summary, `${DEFAULT[name]}${own.join("")}`);
 }

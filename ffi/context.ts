@@ -247,8 +247,16 @@ export class Context implements Disposable {
     this.#handle.run("apiq_rms_norm_backward", args);
   }
 
+  rmsNormWeightBackward(args: args.RmsNormWeightBackwardArgs): void {
+    this.#handle.run("apiq_rms_norm_weight_backward", args);
+  }
+
   siluMulBackward(args: args.SiluMulBackwardArgs): void {
     this.#handle.run("apiq_silu_mul_backward", args);
+  }
+
+  dropout(args: args.DropoutArgs): void {
+    this.#handle.run("apiq_dropout", args);
   }
 
   causalAttention(args: args.CausalAttentionArgs): void {
@@ -267,12 +275,28 @@ export class Context implements Disposable {
     this.#handle.run("apiq_token_nll_backward", args);
   }
 
+  topLogProbs(args: args.TopLogProbsArgs): void {
+    this.#handle.run("apiq_top_log_probs", args);
+  }
+
+  teacherKl(args: args.TeacherKlArgs): void {
+    this.#handle.run("apiq_teacher_kl", args);
+  }
+
+  teacherKlBackward(args: args.TeacherKlBackwardArgs): void {
+    this.#handle.run("apiq_teacher_kl_backward", args);
+  }
+
   sumSquares(args: args.SumSquaresArgs): void {
     this.#handle.run("apiq_sum_squares", args);
   }
 
   adamw(args: args.AdamwArgs): void {
     this.#handle.run("apiq_adamw", args);
+  }
+
+  adamw8bit(args: args.Adamw8bitArgs): void {
+    this.#handle.run("apiq_adamw_8bit", args);
   }
 
   groupRange(args: args.GroupRangeArgs): void {

@@ -10,8 +10,11 @@ import { evalPplCommand } from "../runtime/cli/commands/eval_ppl.ts";
 import { evalRougeCommand } from "../runtime/cli/commands/eval_rouge.ts";
 import { evalTasksCommand } from "../runtime/cli/commands/eval_tasks.ts";
 import { exportCommand } from "../runtime/cli/commands/export.ts";
+import { finetuneCommand } from "../runtime/cli/commands/finetune.ts";
 import { importCommand } from "../runtime/cli/commands/import.ts";
 import { inspectCommand } from "../runtime/cli/commands/inspect.ts";
+import { mergeCommand } from "../runtime/cli/commands/merge.ts";
+import { planCommand } from "../runtime/cli/commands/plan.ts";
 import { pullCommand } from "../runtime/cli/commands/pull.ts";
 import { quantizeCommand } from "../runtime/cli/commands/quantize.ts";
 import { EXIT_INTERRUPTED, runProgram } from "../runtime/cli/main.ts";
@@ -32,8 +35,11 @@ const program = {
     pullCommand,
     importCommand,
     quantizeCommand,
+    finetuneCommand,
     exportCommand,
+    mergeCommand,
     inspectCommand,
+    planCommand,
     benchCommand,
     evalPplCommand,
     evalNllCommand,

@@ -7,7 +7,7 @@
  *   format     biome check, format and lint              counts as one test
  *   native     build/tests/* and the CUDA kernels on the host's block emulator; each prints `N passed, N failed`
  *   bun        every *_test.ts and *_test.mjs
- *   deno       the tests that the two runtimes have to agree on: ffi, conformance, golden logits, the engine, eval, quantize
+ *   deno       the tests that the two runtimes have to agree on: ffi, conformance, golden runs, the engine, eval, quantize, finetune
  */
 
 import { spawnSync } from "node:child_process";
@@ -26,10 +26,13 @@ const DENO_FOLDERS = [
   "tests/golden/peft",
   "tests/golden/apiq_",
   "tests/golden/training_",
+  "tests/golden/finetune",
   "runtime/engine/",
   "runtime/eval/",
   "runtime/cli/commands/eval",
   "tests/quantize/",
+  "runtime/finetune/",
+  "tests/finetune/",
 ];
 
 const filters = process.argv.slice(2);

@@ -1,6 +1,7 @@
 /* apiq_training.h: the ops of training and quantization. Part of apiq.h, which includes it: the same rules hold (refs, checks,
- * row-major float32 tensors, order of sums). Every backward op here is tested against central differences of a float64 oracle;
- * those of the straight-through estimator against its surrogate (rounding residual and zero frozen).
+ * row-major float32 tensors, order of sums). It is long because it is a contract: each op with its layouts, its definition and the
+ * source of its algorithm. Every backward op here is tested against central differences of a float64 oracle; those of the
+ * straight-through estimator against its surrogate (rounding residual and zero frozen).
  */
 #ifndef APIQ_TRAINING_H
 #define APIQ_TRAINING_H
@@ -83,8 +84,7 @@ APIQ_API apiq_status apiq_row_norms(uint64_t context, const apiq_row_norms_args*
 
 /* ---- ops: backward of the decoder block -------------------------------------------------------- */
 
-/* dx of apiq_rms_norm: with s = 1 / sqrt(mean(x^2) + eps) and g = dy * weight, dx = s g - x s^3 mean(g x). The norm's weight is
- * frozen in every method here and has no gradient. */
+/* dx of apiq_rms_norm: with s = 1 / sqrt(mean(x^2) + eps) and g = dy * weight, dx = s g - x s^3 mean(g x). */
 typedef struct apiq_rms_norm_backward_args {
   apiq_ref x;      /* [rows, cols] */
   apiq_ref weight; /* [cols] */
@@ -97,6 +97,18 @@ typedef struct apiq_rms_norm_backward_args {
 } apiq_rms_norm_backward_args;
 APIQ_API apiq_status apiq_rms_norm_backward(uint64_t context, const apiq_rms_norm_backward_args* args);
 
+/* dweight[c] = sum over r of dy[r, c] x[r, c] s[r], with s as above, in double precision: for norms that train. */
+typedef struct apiq_rms_norm_weight_backward_args {
+  apiq_ref x;       /* [rows, cols] */
+  apiq_ref dy;      /* [rows, cols] */
+  apiq_ref dweight; /* [cols] */
+  uint32_t rows;
+  uint32_t cols;
+  float eps;
+  uint32_t accumulate; /* 1: dweight is added to */
+} apiq_rms_norm_weight_backward_args;
+APIQ_API apiq_status apiq_rms_norm_weight_backward(uint64_t context, const apiq_rms_norm_weight_backward_args* args);
+
 /* dgate and dup of y = silu(gate) * up. dgate may be gate or dy, dup may be up. */
 typedef struct apiq_silu_mul_backward_args {
   apiq_ref gate;
@@ -107,6 +119,21 @@ typedef struct apiq_silu_mul_backward_args {
   uint64_t count;
 } apiq_silu_mul_backward_args;
 APIQ_API apiq_status apiq_silu_mul_backward(uint64_t context, const apiq_silu_mul_backward_args* args);
+
+/* y = keep * x / (1 - probability), the dropout of LoRA's input (peft). Element i is kept where its number of 16 bits is at least
+ * probability * 2^16, rounded to nearest. Numbers are halves of the words of Philox4x32-10 (Salmon et al. 2011) with key = seed and
+ * counter = (i / 128 * 16 + i % 16, stream): the low half of word i / 32 % 4 for even i / 16, else the high one. So no mask is ever
+ * stored, and the backward pass makes it again. y may be x unless it accumulates. */
+typedef struct apiq_dropout_args {
+  apiq_ref x; /* [count] */
+  apiq_ref y; /* [count] */
+  uint64_t count;
+  uint64_t seed;
+  uint64_t stream;
+  float probability; /* at least 0, less than 1 */
+  uint32_t accumulate; /* 1: y is added to */
+} apiq_dropout_args;
+APIQ_API apiq_status apiq_dropout(uint64_t context, const apiq_dropout_args* args);
 
 /* Attention of whole sequences, keys and values unpaged: rows are [n_seqs, seq_len]. Row t of a sequence sees positions
  * max(row_start[row], t - window + 1) .. t of the same sequence. lse[row, head] = log sum exp of its scaled scores, which the
@@ -180,6 +207,58 @@ typedef struct apiq_token_nll_backward_args {
 } apiq_token_nll_backward_args;
 APIQ_API apiq_status apiq_token_nll_backward(uint64_t context, const apiq_token_nll_backward_args* args);
 
+/* The k most likely tokens of each row, in order of (logit descending, id ascending), and their log-probabilities at a temperature:
+ * log_probs[r, i] = logit / temperature - log sum exp(logits[r] / temperature): what a teacher gives a student. A row with a NaN
+ * or +infinity, or of -infinity alone: INVALID_ARGUMENT at launch. */
+typedef struct apiq_top_log_probs_args {
+  apiq_ref logits;    /* [rows, vocab] */
+  apiq_ref ids;       /* int32 [rows, k] */
+  apiq_ref log_probs; /* [rows, k] */
+  uint32_t rows;
+  uint32_t vocab;
+  uint32_t k;        /* 1 .. vocab */
+  float temperature; /* above 0 */
+} apiq_top_log_probs_args;
+APIQ_API apiq_status apiq_top_log_probs(uint64_t context, const apiq_top_log_probs_args* args);
+
+/* How far a student is from a teacher of which the k most likely tokens are known (knowledge distillation, arXiv 1503.02531; all
+ * other tokens count as one):
+ *   kl[r] = sum over i < k of p_i log(p_i / q_i) + p_rest log(p_rest / q_rest)
+ * with p_i = exp(log_probs[r, i]), q = softmax(logits[r] / temperature), and p_rest and q_rest what is left of 1. Where the p_i
+ * sum to more than 1 they are divided by their sum; with k = vocab always, and there is no rest. A row with a negative target gets
+ * 0 and its tokens are not read. Tokens of a row are distinct; one outside the vocabulary or named twice is OUT_OF_RANGE at
+ * launch. */
+typedef struct apiq_teacher_kl_args {
+  apiq_ref logits;    /* [rows, vocab], the student's */
+  apiq_ref targets;   /* int32 [rows] */
+  apiq_ref ids;       /* int32 [rows, k] */
+  apiq_ref log_probs; /* [rows, k] */
+  apiq_ref kl;        /* [rows] */
+  uint32_t rows;
+  uint32_t vocab;
+  uint32_t k;        /* 1 .. vocab */
+  float temperature; /* above 0 */
+} apiq_teacher_kl_args;
+APIQ_API apiq_status apiq_teacher_kl(uint64_t context, const apiq_teacher_kl_args* args);
+
+/* Gradient of kl_scale * sum(kl) + nll_scale * sum(nll) (see apiq_token_nll). Of kl alone it is (q_j - p_j) / temperature for the
+ * teacher's tokens and q_j (1 - p_rest / q_rest) / temperature for the others. Rows with a negative target get zeros. grad may be
+ * logits. */
+typedef struct apiq_teacher_kl_backward_args {
+  apiq_ref logits;
+  apiq_ref targets;
+  apiq_ref ids;
+  apiq_ref log_probs;
+  apiq_ref grad; /* [rows, vocab] */
+  uint32_t rows;
+  uint32_t vocab;
+  uint32_t k;
+  float temperature;
+  float kl_scale;
+  float nll_scale;
+} apiq_teacher_kl_backward_args;
+APIQ_API apiq_status apiq_teacher_kl_backward(uint64_t context, const apiq_teacher_kl_backward_args* args);
+
 /* sum[0] += sum of x^2, in double precision: gradient norms, and a cheap test for NaN. */
 typedef struct apiq_sum_squares_args {
   apiq_ref x;   /* [count] */
@@ -207,6 +286,31 @@ typedef struct apiq_adamw_args {
   uint32_t reserved;
 } apiq_adamw_args;
 APIQ_API apiq_status apiq_adamw(uint64_t context, const apiq_adamw_args* args);
+
+/* The same step with moments of 8 bits, in blocks of 256 elements (block-wise dynamic quantization, Dettmers et al., arXiv
+ * 2110.02861): m = m_scale * signed value of m's code, v = v_scale * unsigned value of v's code, a scale being its block's largest
+ * magnitude. Values are 0, 1 and, for each decade 10^-e with e = 0 .. 6, the centres of 2^(6 - e) equal parts of [0.1, 1] 10^-e
+ * with both signs, or of 2^(7 - e) parts without; codes number them in ascending order. New moments take the nearest value (of two
+ * equally near the one nearer to 0), but a v above 0 never value 0, by which nothing could be divided. Zero-filled scales are zero
+ * moments. */
+typedef struct apiq_adamw_8bit_args {
+  apiq_ref parameter; /* [count] */
+  apiq_ref grad;      /* [count] */
+  apiq_ref m;         /* uint8 [count] */
+  apiq_ref v;         /* uint8 [count] */
+  apiq_ref m_scale;   /* [ceil(count / 256)] */
+  apiq_ref v_scale;   /* [ceil(count / 256)] */
+  uint64_t count;
+  float lr;
+  float beta1;
+  float beta2;
+  float eps;
+  float weight_decay;
+  float grad_scale;
+  uint32_t step; /* 1 for the first */
+  uint32_t reserved;
+} apiq_adamw_8bit_args;
+APIQ_API apiq_status apiq_adamw_8bit(uint64_t context, const apiq_adamw_8bit_args* args);
 
 /* ---- ops: quantization ------------------------------------------------------------------------- */
 

@@ -13,7 +13,6 @@ import {
   structBytes,
   type TokenBias,
 } from "../../ffi/mod.ts";
-import { CALIBRATED_SLOT } from "../models/lora.ts";
 import type { Batch } from "../ops/inference.ts";
 import { GREEDY, type SamplingParams } from "./protocol.ts";
 
@@ -40,7 +39,8 @@ export interface BatchShape {
   maxRows: number;
   maxSequences: number;
   maxBlocks: number;
-  hasCalibratedLora: boolean;
+  /** The slot of the calibrated LoRA in rows of an adapter's slot. */
+  calibratedSlot: (adapterSlot: number) => number;
 }
 
 export class BatchInputs implements Disposable {
@@ -141,7 +141,7 @@ export class BatchInputs implements Disposable {
     this.#ids[row] = token;
     this.#positions[row] = position;
     this.#sequences[row] = seat;
-    this.#slots[2 * row] = this.#shape.hasCalibratedLora && seat >= 0 ? CALIBRATED_SLOT : -1;
+    this.#slots[2 * row] = seat < 0 ? -1 : this.#shape.calibratedSlot(adapterSlot);
     this.#slots[2 * row + 1] = adapterSlot;
     return row;
   }

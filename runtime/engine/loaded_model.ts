@@ -1,6 +1,6 @@
 /** A model on a device with its runner: what the engine, `eval` and `bench` build on. */
 import { Context, type ContextOptions } from "../../ffi/mod.ts";
-import { type AdapterSource, openAdapter, openCheckpoint } from "../formats/mod.ts";
+import { type AdapterSource, checkBinding, openAdapter, openCheckpoint } from "../formats/mod.ts";
 import { type DecoderConfig, parseConfig } from "../models/config.ts";
 import { type LoadedDecoder, loadDecoder } from "../models/load.ts";
 import { LoraTable } from "../models/lora.ts";
@@ -30,6 +30,7 @@ export function loadModel(options: EngineOptions, report: LoadReport = () => {})
   const checkpoint = openCheckpoint(options.model);
   const config = parseConfig(checkpoint.config, `${options.model}/config.json`);
   const adapters = Object.entries(options.adapters).map(([name, dir]) => [name, openAdapter(dir)] as const);
+  for (const [, adapter] of adapters) checkBinding(adapter, checkpoint.fingerprint);
   const owned: Disposable[] = [];
   const own = <T extends Disposable>(value: T): T => {
     owned.push(value);
@@ -44,7 +45,7 @@ export function loadModel(options: EngineOptions, report: LoadReport = () => {})
     const shape = chooseShape(config, options);
     const lora = loadAdapters(context, decoder, checkpoint.initAdapter ?? null, adapters, shape.loraDtype);
     if (lora) own(lora);
-    const runner = own(new ModelRunner(context, decoder.weights, lora, checkpoint.initAdapter !== undefined, shape));
+    const runner = own(new ModelRunner(context, decoder.weights, lora, shape));
     const description = context.describe();
     return {
       context,

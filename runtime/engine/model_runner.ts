@@ -62,20 +62,15 @@ export class ModelRunner implements Disposable {
   /** By seat: whose block table and history the device has, and how many blocks of them. */
   readonly #seats: { sequence: Sequence | null; admission: number; blocks: number }[];
 
-  constructor(
-    context: Context,
-    weights: DecoderWeights,
-    lora: LoraTable | null,
-    hasCalibratedLora: boolean,
-    options: RunnerOptions,
-  ) {
+  constructor(context: Context, weights: DecoderWeights, lora: LoraTable | null, options: RunnerOptions) {
     const { config } = weights;
     const { maxRows, maxSequences, contextLength } = options;
     const maxBlocks = Math.ceil(contextLength / KV_BLOCK_SIZE);
     this.#context = context;
     this.#weights = weights;
     this.#options = options;
-    this.#inputs = new BatchInputs(context, { maxRows, maxSequences, maxBlocks, hasCalibratedLora }, MAX_LOGIT_BIASES);
+    const calibratedSlot = (adapterSlot: number): number => lora?.calibratedSlot(adapterSlot) ?? -1;
+    this.#inputs = new BatchInputs(context, { maxRows, maxSequences, maxBlocks, calibratedSlot }, MAX_LOGIT_BIASES);
     const { buffer, kv } = allocateKv(context, weights, options);
     this.#kvBuffer = buffer;
     this.#workspace = context.alloc(workspaceBytes(weights, maxRows, Math.max(maxSequences, SCORE_ROWS)));

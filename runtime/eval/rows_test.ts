@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { assertEquals, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { inFolder } from "../formats/test_files.ts";
-import { readRows, textField } from "./rows.ts";
+import { readRows, scanRows, textField } from "./rows.ts";
 
 /** Rows as [fields, line]. */
 const read = (text: string, limit?: number): Promise<unknown[]> => {
@@ -59,5 +59,51 @@ describe("readRows", () => {
     await refuse("[{]", "Cannot read FILE: ");
     await refuse("\n \n", "Cannot use FILE: received no rows");
     await refuse("[]", "Cannot use FILE: received no rows");
+  });
+});
+
+describe("scanRows", () => {
+  /** Of good rows their fields, of bad ones the message behind FILE. */
+  const scan = async (text: string | Uint8Array): Promise<unknown[]> => {
+    const found: unknown[] = [];
+    await inFolder((dir) => {
+      const path = join(dir, "a.json");
+      writeFileSync(path, text);
+      for (const row of scanRows(path)) {
+        found.push(
+          "error" in row
+            ? row.error.message.slice(0, row.error.message.indexOf(path)) + row.where.slice(dir.length)
+            : row.fields,
+        );
+      }
+    });
+    return found;
+  };
+
+  it("goes on behind bad rows, in lines and in arrays", async () => {
+    const expected = [{ a: 1 }, "Cannot read /a.json:2", "Cannot use /a.json:3", { a: 4 }];
+    assertEquals(await scan('{"a":1}\n{"a":\n"x"\n{"a":4}'), expected);
+    assertEquals(await scan('[{"a":1},\n{"a":},\n"x",\n{"a":4}]'), expected);
+  });
+
+  it("takes an item that is missing between commas for a bad row", async () => {
+    assertEquals(await scan('[{"a":1},\n,\n{"a":2},\n]'), [
+      { a: 1 },
+      "Cannot read /a.json:2",
+      { a: 2 },
+      "Cannot read /a.json:4",
+    ]);
+    assertEquals(await scan(" [ ] "), []);
+  });
+
+  it("names the line whose bytes are not UTF-8", async () => {
+    const bytes = new TextEncoder().encode('{"a":1}\n{"a":"?"}\n{"a":2}');
+    bytes[bytes.indexOf(63)] = 0xff;
+    assertEquals(await scan(bytes), [{ a: 1 }, "Cannot read /a.json:2", { a: 2 }]);
+  });
+
+  it("refuses an array that does not end, or after which something follows", async () => {
+    await refuse('[{"a":1},\n{"a":"b]', "Cannot read FILE: the array has no end; its last item begins on line 2");
+    await refuse('[{"text":"a"}]\n[]', "Cannot read FILE:2: received text after the array's end");
   });
 });

@@ -20,13 +20,16 @@ import { badField, type DataRow, textField } from "./rows.ts";
 
 export type TaskName = "gsm8k" | "arithmetic" | "commonsense";
 
-export interface TaskItem {
-  /** FILE:LINE of its row. */
-  readonly where: string;
+export interface TaskPrompt {
   /** What the model continues. */
   readonly prompt: string;
   /** The same as a conversation, for models that want one. */
   readonly messages: readonly ChatMessage[];
+}
+
+export interface TaskItem extends TaskPrompt {
+  /** FILE:LINE of its row. */
+  readonly where: string;
   readonly label: string;
   judge(response: string): Judgement;
 }
@@ -63,8 +66,7 @@ function gsm8kItem(row: DataRow): TaskItem {
   if (label === null) badField(row, "answer", "a number after ####");
   return {
     where: row.where,
-    prompt: `Question: ${question}\nAnswer:`,
-    messages: [{ role: "user", content: question }],
+    ...gsm8kPrompt(question),
     label: `${label}`,
     judge(response) {
       const prediction = numberAfterMark(response);
@@ -109,11 +111,21 @@ function instructionItem(row: DataRow, label: string, judge: TaskItem["judge"]):
   const context = typeof input === "string" ? input : "";
   return {
     where: row.where,
-    prompt: alpacaPrompt(instruction, context),
-    messages: [{ role: "user", content: context === "" ? instruction : `${instruction}\n\n${context}` }],
+    ...instructionPrompt(instruction, context),
     label,
     judge,
   };
+}
+
+/** Of gsm8k, and what else has rows {question, answer}: the answer follows after a space. */
+export function gsm8kPrompt(question: string): TaskPrompt {
+  return { prompt: `Question: ${question}\nAnswer:`, messages: [{ role: "user", content: question }] };
+}
+
+/** @param input a text that belongs to the instruction, or "" */
+export function instructionPrompt(instruction: string, input: string): TaskPrompt {
+  const content = input === "" ? instruction : `${instruction}\n\n${input}`;
+  return { prompt: alpacaPrompt(instruction, input), messages: [{ role: "user", content }] };
 }
 
 export function alpacaPrompt(instruction: string, input: string): string {

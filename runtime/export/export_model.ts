@@ -35,6 +35,8 @@ export interface ExportOptions {
   dtype: ExportDtype;
   /** Adds the calibrated LoRA to the weights; otherwise it is copied as an adapter. */
   mergeLora?: boolean;
+  /** Added to the weights in this order, each times its weight; then the calibrated LoRA is merged or gone, and not copied. */
+  adapters?: readonly { readonly adapter: AdapterSource; readonly weight: number }[];
   /** Replaces an `out` that is a model's folder already. */
   force?: boolean;
   /** Checks everything and counts, writes nothing. */
@@ -53,7 +55,7 @@ export interface ExportResult {
   unpacked: number;
   /** Of the tensors. */
   bytes: number;
-  calibratedLora: "none" | "copied" | "merged";
+  calibratedLora: "none" | "copied" | "merged" | "replaced";
   /** null in a dry run. */
   fingerprint: string | null;
 }
@@ -89,7 +91,7 @@ export async function exportModel(
   }
   using context = Context.open({ device: "cpu" });
   const packed = packedModules(checkpoint);
-  const merged = mergeLora ? initAdapter : undefined;
+  const merged = options.adapters ?? (mergeLora && initAdapter ? [{ adapter: initAdapter, weight: 1 }] : []);
   const tensors = plan(context, checkpoint, packed, merged, EXPORT_DTYPES[dtype]);
   const result = {
     out,
@@ -97,7 +99,7 @@ export async function exportModel(
     tensors: tensors.length,
     unpacked: packed.size,
     bytes: tensors.reduce((sum, tensor) => sum + elementCount(tensor.shape) * dtypeBytes(tensor.dtype), 0),
-    calibratedLora: initAdapter === undefined ? "none" : mergeLora ? "merged" : "copied",
+    calibratedLora: whereTo(initAdapter, options, merged),
   } as const;
   if (options.dryRun) {
     checkReplaceable(out, options.force ?? false);
@@ -124,6 +126,18 @@ export async function exportModel(
   });
 }
 
+type Merged = NonNullable<ExportOptions["adapters"]>;
+
+function whereTo(
+  calibrated: AdapterSource | undefined,
+  { mergeLora, adapters }: ExportOptions,
+  merged: Merged,
+): ExportResult["calibratedLora"] {
+  if (calibrated === undefined) return "none";
+  if (merged.some(({ adapter }) => adapter.dir === calibrated.dir)) return "merged";
+  return adapters === undefined && !mergeLora ? "copied" : "replaced";
+}
+
 /** Every packed matrix by its module, checked as the loader checks it. */
 function packedModules(checkpoint: Checkpoint): Map<string, LinearSource> {
   const modules = new Map<string, LinearSource>();
@@ -141,11 +155,11 @@ function plan(
   context: Context,
   checkpoint: Checkpoint,
   packed: ReadonlyMap<string, LinearSource>,
-  merged: AdapterSource | undefined,
+  merged: Merged,
   dtype: FloatDtype,
 ): TensorToWrite[] {
   const matrices = new Map(packed);
-  for (const [module, { a, b }] of merged?.targets ?? []) {
+  for (const [module, { a, b }] of merged.flatMap(({ adapter }) => [...adapter.targets])) {
     matrices.set(module, checkpoint.linear(module, b.shape[0]!, a.shape[1]!));
   }
   const consumed = new Set([...matrices.values()].flatMap(weightTensors).map(({ name }) => name));
@@ -153,8 +167,11 @@ function plan(
   const rest = [...checkpoint.tensors.values()].filter(({ name }) => !consumed.has(name));
   return [
     ...[...matrices].map(([module, source]) => {
-      const target = merged?.targets.get(module);
-      return expandedMatrix(context, `${module}.weight`, source, target === undefined ? [] : [target], dtype);
+      const loras = merged.flatMap(({ adapter, weight }) => {
+        const target = adapter.targets.get(module);
+        return target === undefined ? [] : [{ ...target, scale: weight * target.scale }];
+      });
+      return expandedMatrix(context, `${module}.weight`, source, loras, dtype);
     }),
     ...rest.map((tensor) => convertedTensor(tensor, isFloat(tensor) ? dtype : tensor.dtype)),
   ];

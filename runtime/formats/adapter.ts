@@ -3,12 +3,14 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { FLOAT_DTYPES } from "./dtype.ts";
 import { FormatError } from "./failure.ts";
+import { FINGERPRINT } from "./fingerprint.ts";
 import { isObject, type JsonObject, readJsonObject } from "./json.ts";
 import { type NamePattern, parsePatterns } from "./name_pattern.ts";
 import { openSafetensors, type StoredTensor } from "./safetensors.ts";
 
 const CONFIG = "adapter_config.json";
 const WEIGHTS = "adapter_model.safetensors";
+export const BINDING = "apiq.json";
 const TENSOR_NAME =
   /^base_model\.model\.(.+)\.lora_(?:(A|B)(?:\.default)?\.weight|(magnitude_vector)(?:\.default)?(?:\.weight)?)$/;
 
@@ -21,12 +23,23 @@ export interface LoraTarget {
   /** [out], DoRA's length of each row of W + scale b a (arXiv 2402.09353); null for plain LoRA */
   readonly magnitude: StoredTensor | null;
   readonly rank: number;
+  readonly alpha: number;
   /** alpha / rank, or alpha / sqrt(rank) for rsLoRA */
   readonly scale: number;
 }
 
+/** apiq.json: what an adapter that was trained here goes with. */
+export interface AdapterBinding {
+  /** The base's fingerprint. */
+  readonly base: string;
+  /** The adapter was trained from the base's calibrated LoRA and takes its place; otherwise it comes on top of it. */
+  readonly replaces: boolean;
+}
+
 export interface AdapterSource {
   readonly dir: string;
+  /** null: it was made elsewhere, for the full-precision base. */
+  readonly binding: AdapterBinding | null;
   /** The configured rank; a rank_pattern may give single targets another. */
   readonly rank: number;
   readonly alpha: number;
@@ -57,9 +70,30 @@ export function openAdapter(dir: string): AdapterSource {
     const rank = valueFor(module, ranks) ?? settings.rank;
     const alpha = valueFor(module, alphas) ?? settings.alpha;
     checkShapes(pair, rank);
-    targets.set(module, { ...pair, rank, scale: alpha / (settings.rsLora ? Math.sqrt(rank) : rank) });
+    targets.set(module, { ...pair, rank, alpha, scale: alpha / (settings.rsLora ? Math.sqrt(rank) : rank) });
   }
-  return { dir, ...settings, targets };
+  return { dir, binding: readBinding(dir), ...settings, targets };
+}
+
+function readBinding(dir: string): AdapterBinding | null {
+  const file = join(dir, BINDING);
+  if (!existsSync(file)) return null;
+  const { base, replaces } = readJsonObject(file);
+  const refuse = (key: string, received: unknown, expected: string): FormatError =>
+    new FormatError("use", { file, reason: `bad ${key}`, received: received ?? "none", expected });
+  if (typeof base !== "string" || !FINGERPRINT.test(base)) throw refuse("base", base, "64 hexadecimal digits");
+  if (typeof replaces !== "boolean") throw refuse("replaces", replaces, "true or false");
+  return { base, replaces };
+}
+
+/**
+ * @param base fingerprint of the model that the adapter is to be used with
+ * @throws {FormatError} where it was trained on another one
+ */
+export function checkBinding({ dir, binding }: Pick<AdapterSource, "dir" | "binding">, base: string): void {
+  if (binding === null || binding.base === base) return;
+  const reason = "the adapter was trained on another model";
+  throw new FormatError("use", { file: join(dir, BINDING), reason, received: binding.base, expected: base });
 }
 
 /** Settings that change the arithmetic in a way the runtime does not do. */

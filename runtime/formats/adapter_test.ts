@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { itShared, sharedPath } from "../../tests/shared.ts";
-import { openAdapter } from "./adapter.ts";
+import { checkBinding, openAdapter } from "./adapter.ts";
 import { readTensor } from "./read.ts";
 import { type TensorToWrite, writeSafetensors } from "./safetensors_writer.ts";
 import { assertFormatError, inFolder } from "./test_files.ts";
@@ -54,6 +54,24 @@ describe("openAdapter", () => {
       assertEquals([rank, scale], module.endsWith("down_proj") ? [12, 0.5] : [4, 2]);
     }
   });
+
+  it("reads what the adapter is bound to, and refuses it for another model or where it is damaged", () =>
+    inFolder(async (dir) => {
+      await makeAdapter(dir, {}, PAIR);
+      assertEquals(openAdapter(dir).binding, null);
+      const base = "0123456789abcdef".repeat(4);
+      const bind = (binding: object): void => writeFileSync(join(dir, "apiq.json"), JSON.stringify(binding));
+      bind({ base, replaces: true });
+      const adapter = openAdapter(dir);
+      assertEquals(adapter.binding, { base, replaces: true });
+      checkBinding(adapter, base);
+      const other = base.replaceAll("0", "1");
+      assertFormatError(() => checkBinding(adapter, other), dir, "trained on another model", base, other);
+      bind({ base: "abc", replaces: true });
+      assertFormatError(() => openAdapter(dir), dir, "bad base", "received abc");
+      bind({ base });
+      assertFormatError(() => openAdapter(dir), dir, "bad replaces", "received none, expected true or false");
+    }));
 
   itShared("reads DoRA's magnitudes", () => {
     for (const { b, magnitude } of golden("dora_r8").targets.values()) assertEquals(magnitude?.shape, [b.shape[0]]);

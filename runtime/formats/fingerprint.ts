@@ -11,6 +11,7 @@ import type { StoredTensor } from "./safetensors.ts";
 
 /** Key of config.json that holds the stored fingerprint. */
 export const FINGERPRINT_KEY = "apiq_fingerprint";
+export const FINGERPRINT = /^[0-9a-f]{64}$/;
 /** Two finetunes of one model share all their headers, so a few bytes out of each tensor's middle count too. */
 const SAMPLE_BYTES = 256;
 
@@ -34,7 +35,7 @@ export function fingerprintOf(
 ): string {
   const stored = config[FINGERPRINT_KEY];
   if (stored === undefined) return computeFingerprint(config, tensors);
-  if (typeof stored === "string" && /^[0-9a-f]{64}$/.test(stored)) return stored;
+  if (typeof stored === "string" && FINGERPRINT.test(stored)) return stored;
   const reason = `${FINGERPRINT_KEY} is no SHA-256`;
   throw new FormatError("read", {
     file: configFile,

@@ -88,6 +88,7 @@ export function inspectModel(dir: string, options: InspectOptions = {}): Inspect
   const calibratedLora = checkpoint.initAdapter === undefined ? null : summarize(checkpoint.initAdapter);
   const adapters = (options.adapters ?? []).map(summarize);
   const loraBytes = calibratedLora?.bytes ?? 0;
+  const loraParameters = adapters.reduce((sum, adapter) => sum + adapter.parameters, calibratedLora?.parameters ?? 0);
   const all = Object.values(parts);
   const parameters = all.reduce((sum, part) => sum + part.parameters, 0);
   const bytes = all.reduce((sum, part) => sum + part.bytes, 0);
@@ -108,7 +109,7 @@ export function inspectModel(dir: string, options: InspectOptions = {}): Inspect
     },
     calibratedLora,
     adapters,
-    memory: memoryNeed(config, bytes, calibratedLora === null ? adapters : [calibratedLora, ...adapters], options),
+    memory: memoryNeed(config, bytes, loraParameters, options),
   };
 }
 
@@ -191,16 +192,22 @@ function summarize({ dir, rank, alpha, rsLora, targets }: AdapterSource): Adapte
   return { dir, rank, alpha, rsLora, dora, targets: targets.size, parameters, bytes };
 }
 
-function memoryNeed(
+/**
+ * What serving takes.
+ *
+ * @param weights bytes of the base
+ * @param loraParameters of all adapters that are loaded, the calibrated one counted
+ */
+export function memoryNeed(
   config: DecoderConfig,
   weights: number,
-  adapters: readonly AdapterSummary[],
-  options: InspectOptions,
+  loraParameters: number,
+  options: Pick<InspectOptions, "contextLength" | "sequences">,
 ): MemoryNeed {
   const contextLength = Math.min(options.contextLength ?? 4096, config.maxPositions);
   const sequences = options.sequences ?? 1;
   // Adapters are held in float16, whatever they are stored in.
-  const lora = adapters.reduce((sum, { parameters }) => sum + 2 * parameters, 0);
+  const lora = 2 * loraParameters;
   const kvCache = sequences * Math.ceil(contextLength / KV_BLOCK_SIZE) * kvBlockBytes(config, "f16");
   const total = weights + lora + kvCache + RUNTIME_BYTES;
   return { contextLength, sequences, weights, lora, kvCache, runtime: RUNTIME_BYTES, total };

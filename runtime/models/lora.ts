@@ -62,6 +62,12 @@ export class LoraTable implements Disposable {
     return this.#pool.bytes;
   }
 
+  /** The calibrated LoRA's slot for rows with an adapter's slot, or with -1 for none: -1 where it has no part in them. */
+  calibratedSlot(adapterSlot: number): number {
+    const replaced = this.#adapters[adapterSlot]?.binding?.replaces;
+    return this.#adapters[CALIBRATED_SLOT] === null || replaced ? -1 : CALIBRATED_SLOT;
+  }
+
   slotTable(target: number): Ref {
     return this.#tables.at(target * this.slots * SLOT_BYTES);
   }
@@ -108,9 +114,10 @@ export class LoraTable implements Disposable {
     }
   }
 
-  /** DoRA's factor and shift of each output, right behind B. A request's adapter is measured on top of the calibrated LoRA. */
+  /** DoRA's factor and shift of each output, right behind B. A request's adapter is measured on top of what it adds to. */
   #placeFactors(linear: Linear, slot: number, target: LoraTarget): void {
-    const below = slot === CALIBRATED_SLOT ? undefined : this.#adapters[CALIBRATED_SLOT]?.targets.get(linear.name);
+    const stacks = slot !== CALIBRATED_SLOT && this.calibratedSlot(slot) === CALIBRATED_SLOT;
+    const below = stacks ? this.#adapters[CALIBRATED_SLOT]!.targets.get(linear.name) : undefined;
     using rows = new EffectiveRows(this.#context, linear.weight, below === undefined ? [target] : [below, target]);
     const factors = rows.factors();
     const { outFeatures } = linear.weight;

@@ -4,6 +4,11 @@ import type { Context, DeviceBuffer, Weight, WeightShape } from "../../ffi/mod.t
 /** Every matrix starts on a page of its own, so that releasing or prefetching one touches no other. */
 const ALIGNMENT = 4096;
 
+/** What a matrix takes of the arena. */
+export function placedBytes(context: Context, shape: WeightShape): number {
+  return Math.ceil(context.packedBytes(shape) / ALIGNMENT) * ALIGNMENT;
+}
+
 export class PackedArena implements Disposable {
   readonly #context: Context;
   readonly #buffer: DeviceBuffer | null;
@@ -14,19 +19,15 @@ export class PackedArena implements Disposable {
   /** @param shapes all matrices that will be placed */
   constructor(context: Context, shapes: readonly WeightShape[]) {
     this.#context = context;
-    const total = shapes.reduce((sum, shape) => sum + this.#reserved(shape), 0);
+    const total = shapes.reduce((sum, shape) => sum + placedBytes(context, shape), 0);
     this.#buffer = total > 0 ? context.alloc(total) : null;
-  }
-
-  #reserved(shape: WeightShape): number {
-    return Math.ceil(this.#context.packedBytes(shape) / ALIGNMENT) * ALIGNMENT;
   }
 
   /** The next place; its contents are undefined until weightRepack writes them. */
   place(shape: WeightShape): Weight {
     if (!this.#buffer) throw new Error("Cannot place a matrix: the arena was made for none");
     const data = this.#buffer.at(this.#used);
-    this.#used += this.#reserved(shape);
+    this.#used += placedBytes(this.#context, shape);
     this.bytes += this.#context.packedBytes(shape);
     return { ...shape, data };
   }

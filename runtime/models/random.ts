@@ -24,7 +24,7 @@ export interface RandomOptions {
 }
 
 /** Seven linears of a block: [name, outFeatures, inFeatures], in forward order. */
-function blockShapes(c: DecoderConfig): readonly (readonly [string, number, number])[] {
+export function blockShapes(c: DecoderConfig): readonly (readonly [string, number, number])[] {
   const queries = c.heads * c.headDim;
   const keys = c.kvHeads * c.headDim;
   return [

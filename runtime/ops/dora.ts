@@ -6,12 +6,14 @@ import { matmul } from "./matmul.ts";
 import type { TrainableLora } from "./training_linear.ts";
 import type { UseRows } from "./training_weights.ts";
 
-/** The matrix W below LoRA. */
+/** The matrix W that LoRA is added to. */
 export interface DoraBase {
   readonly outFeatures: number;
   readonly inFeatures: number;
   /** Calls `use` with all its rows, in order. */
   readonly visit: (use: UseRows) => void;
+  /** Frozen LoRA that is part of the matrix. */
+  readonly below: TrainableLora | null;
 }
 
 /** y = c z with c = magnitude / |W + scale B A|, row by row. */
@@ -52,16 +54,18 @@ export class DoraScale {
 
   /** |W + scale B A| of each row. */
   #norms(): Float32Array {
-    const { outFeatures: out, inFeatures } = this.#weight;
-    const { a, b, rank, scale } = this.#lora;
+    const { outFeatures: out, inFeatures, below } = this.#weight;
+    const loras = below ? [below, this.#lora] : [this.#lora];
     const mark = this.#arena.mark();
     const result = this.#arena.take([out]);
     this.#weight.visit((weight, first, n) => {
       const inner = this.#arena.mark();
       const merged = this.#arena.take([n, inFeatures]).ref;
       copyTensor(this.#context, weight, merged, n * inFeatures);
-      const rowsOfB = { buffer: b.buffer, offset: b.offset + first * rank * 4 };
-      matmul(this.#context, { a: rowsOfB, b: a, c: merged, m: n, n: inFeatures, k: rank, alpha: scale, add: true });
+      for (const { a, b, rank, scale } of loras) {
+        const rowsOfB = { buffer: b.buffer, offset: b.offset + first * rank * 4 };
+        matmul(this.#context, { a: rowsOfB, b: a, c: merged, m: n, n: inFeatures, k: rank, alpha: scale, add: true });
+      }
       const y = { buffer: result.ref.buffer, offset: result.ref.offset + first * 4 };
       this.#context.rowNorms({ x: merged, y, rows: n, cols: inFeatures });
       this.#arena.reset(inner);

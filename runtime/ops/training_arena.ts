@@ -7,6 +7,7 @@ import type { DecoderConfig } from "../models/config.ts";
 import { decoderBlock } from "../models/decoder.ts";
 import { type BlockWeights, blockLinears, type Linear, type Norm } from "../models/weights.ts";
 import { Arena } from "../tensor.ts";
+import { LoraDropout } from "./dropout.ts";
 import type { TrainableLinear } from "./training_linear.ts";
 import { TrainingOps } from "./training_ops.ts";
 
@@ -16,6 +17,8 @@ export interface TrainingArenaOptions {
   readonly dora?: boolean;
   /** Whether factors of packed weights train. */
   readonly factors?: boolean;
+  /** Whether LoRA's inputs drop out. */
+  readonly dropout?: boolean;
   /** Whether the gradient of the block's input is wanted. */
   readonly inputGradient?: boolean;
 }
@@ -36,7 +39,14 @@ const IDLE = new Proxy({} as Context, {
   get: (_, name) => (name === "alloc" ? () => NOWHERE : () => {}),
 });
 
-/** Bytes of arena at the peak of one block's forward pass or, with `record`, of its forward and backward pass. */
+/** Of one block. */
+export interface ArenaBytes {
+  /** Held behind the forward pass; with `record`, what the backward pass needs of it. */
+  readonly held: number;
+  readonly peak: number;
+}
+
+/** The peak of `trainingArena`. */
 export function trainingArenaBytes(
   config: DecoderConfig,
   sequences: number,
@@ -44,7 +54,18 @@ export function trainingArenaBytes(
   record: boolean,
   options: TrainingArenaOptions = {},
 ): number {
-  const { rank = 0, dora = false, factors = false, inputGradient = false } = options;
+  return trainingArena(config, sequences, length, record, options).peak;
+}
+
+/** Bytes of arena that one block's forward pass takes or, with `record`, its forward and backward pass. */
+export function trainingArena(
+  config: DecoderConfig,
+  sequences: number,
+  length: number,
+  record: boolean,
+  options: TrainingArenaOptions = {},
+): ArenaBytes {
+  const { rank = 0, dora = false, factors = false, dropout = false, inputGradient = false } = options;
   const block = blockOf(config);
   const ref = NOWHERE.at(0);
   const magnitude = dora ? { magnitude: ref, dmagnitude: ref } : null;
@@ -52,6 +73,8 @@ export function trainingArenaBytes(
   const multiplied = factors ? { factors: { value: ref, gradient: ref } } : {};
   const trained: TrainableLinear = { weight: null, dweight: ref, lora, ...multiplied };
   const arena = new Arena(NOWHERE);
+  const masks = dropout ? new LoraDropout({ probability: 0.5, seed: 0 }, blockLinears(block)) : null;
+  if (masks) masks.draw = 0;
   using ops = new TrainingOps({
     context: IDLE,
     config,
@@ -60,11 +83,13 @@ export function trainingArenaBytes(
     length,
     inverseFrequencies: ref,
     trainable: new Map(blockLinears(block).map((linear) => [linear, trained])),
+    dropout: masks,
   });
   ops.begin(record);
   const y = decoderBlock(ops, config, block, 0, ops.input(ref, inputGradient));
+  const held = arena.mark();
   if (record) ops.backward(y, { ...y });
-  return arena.peak;
+  return { held, peak: arena.peak };
 }
 
 /** A block of the shapes of `config`, without contents. */

@@ -1,8 +1,9 @@
 /** Linear layers of the training ops, forward and backward: a dense or packed base, and LoRA or DoRA on top of it. */
 import { type Context, F32, type Ref, WEIGHT_DENSE, type Weight } from "../../ffi/mod.ts";
 import type { Linear } from "../models/weights.ts";
-import type { Arena, Tensor } from "../tensor.ts";
+import { type Arena, elements, type Tensor } from "../tensor.ts";
 import { DoraScale } from "./dora.ts";
+import type { LoraDropout } from "./dropout.ts";
 import { matmul } from "./matmul.ts";
 import type { Tape } from "./tape.ts";
 import type { GroupFactors, TrainingWeights, UseRows } from "./training_weights.ts";
@@ -37,6 +38,8 @@ export interface TrainableLinear {
   /** float32 [out, in] */
   readonly dweight: Ref | null;
   readonly lora: TrainableLora | null;
+  /** Frozen plain LoRA that belongs to the weight: what `lora` comes on top of. */
+  readonly below?: TrainableLora | null;
   /** Multiply the linear's own weight, which is packed: how its scales train. Absent: 1. */
   readonly factors?: TrainableFactors;
   /** Called once the linear's gradients have been enqueued; a `dweight` shared by several linears is used up here. */
@@ -55,6 +58,7 @@ export interface LinearContext {
   readonly weights: TrainingWeights;
   /** float32 [rows], all 1 */
   readonly ones: Ref;
+  readonly dropout: LoraDropout | null;
 }
 
 /** One linear's forward pass, with what its backward pass reads. */
@@ -87,7 +91,12 @@ export class LinearPass {
     return learns(this.trainable);
   }
 
-  forward(): void {
+  /** @param outputRead whether anyone reads y; if not, only what the backward pass needs is computed */
+  forward(outputRead = true): void {
+    if (!outputRead && !this.trainable?.lora?.dora) {
+      if (this.trainable?.lora?.db) this.#low = this.#throughA(this.trainable.lora);
+      return;
+    }
     const { context, arena, ones } = this.#o;
     const { outFeatures: out, inFeatures } = this.#weight;
     const rows = this.y.shape[0];
@@ -111,26 +120,58 @@ export class LinearPass {
         add: biasFirst,
       }),
     );
+    if (this.trainable?.below) this.#addBelow(this.trainable.below, product);
     if (!lora) return;
-    const { a, b, rank, scale } = lora;
-    this.#low = arena.take([rows, rank]);
-    matmul(context, { a: this.#x.ref, b: a, c: this.#low.ref, m: rows, n: rank, k: inFeatures, transposeB: true });
-    matmul(context, {
-      a: this.#low.ref,
-      b,
-      c: product.ref,
-      m: rows,
-      n: out,
-      k: rank,
-      transposeB: true,
-      alpha: scale,
-      add: true,
-    });
+    this.#low = this.#throughA(lora);
+    const { b, rank, scale: alpha } = lora;
+    const shape = { m: rows, n: out, k: rank };
+    matmul(context, { a: this.#low.ref, b, c: product.ref, ...shape, transposeB: true, alpha, add: true });
     if (!lora.dora) return;
-    const base = { outFeatures: out, inFeatures, visit: (use: UseRows) => this.#visit(use) };
+    const below = this.trainable?.below ?? null;
+    const base = { outFeatures: out, inFeatures, below, visit: (use: UseRows) => this.#visit(use) };
     this.#dora = new DoraScale(context, arena, product, lora, base);
     this.#dora.forward(this.y);
     if (bias) addBias(true);
+  }
+
+  /** x A^T, [rows, rank] */
+  #throughA({ a, rank }: TrainableLora): Tensor {
+    const { context, arena } = this.#o;
+    const rows = this.y.shape[0];
+    const low = arena.take([rows, rank]);
+    const mark = arena.mark();
+    const shape = { m: rows, n: rank, k: this.#weight.inFeatures };
+    matmul(context, { a: this.#loraInput(), b: a, c: low.ref, ...shape, transposeB: true });
+    arena.reset(mark);
+    return low;
+  }
+
+  #addBelow({ a, b, rank, scale: alpha }: TrainableLora, y: Tensor): void {
+    const { context, arena } = this.#o;
+    const [m, n] = y.shape;
+    const k = this.#weight.inFeatures;
+    const mark = arena.mark();
+    const low = arena.take([m, rank]).ref;
+    matmul(context, { a: this.#x.ref, b: a, c: low, m, n: rank, k, transposeB: true });
+    matmul(context, { a: low, b, c: y.ref, m, n, k: rank, transposeB: true, alpha, add: true });
+    arena.reset(mark);
+  }
+
+  /** Of LoRA's input; null where there is none: LoRA that takes part without being trained keeps all of it. */
+  get #dropout(): LoraDropout | null {
+    const { dropout } = this.#o;
+    const { lora } = this.trainable ?? {};
+    return dropout?.active && (lora?.da || lora?.db) ? dropout : null;
+  }
+
+  /** What LoRA multiplies with: x, or what dropout leaves of it, in the arena. */
+  #loraInput(): Ref {
+    const { context, arena } = this.#o;
+    const dropout = this.#dropout;
+    if (!dropout) return this.#x.ref;
+    const { ref } = arena.take(this.#x.shape);
+    dropout.apply(context, this.#linear, this.#x.ref, ref, elements(this.#x.shape));
+    return ref;
   }
 
   /** Calls `use` with all rows of the weight, in order, times their factors. */
@@ -177,6 +218,7 @@ export class LinearPass {
       const shape = { m: out, n: inFeatures, k: rows };
       matmul(context, { a: dy.ref, b: this.#x.ref, c: dweight, ...shape, transposeA: true, add });
     }
+    if (this.trainable?.below && dx) this.#belowBackward(this.trainable.below, dy, dx);
     if (this.trainable?.lora) this.#loraBackward(this.trainable.lora, dy, dx, add);
     this.trainable?.gradientsReady?.();
     arena.reset(mark);
@@ -196,6 +238,16 @@ export class LinearPass {
     arena.reset(mark);
   }
 
+  #belowBackward({ a, b, rank, scale: alpha }: TrainableLora, dy: Tensor, dx: Tensor): void {
+    const { context, arena } = this.#o;
+    const [m, out] = dy.shape;
+    const mark = arena.mark();
+    const low = arena.take([m, rank]).ref;
+    matmul(context, { a: dy.ref, b, c: low, m, n: rank, k: out, alpha });
+    matmul(context, { a: low, b: a, c: dx.ref, m, n: this.#weight.inFeatures, k: rank, add: true });
+    arena.reset(mark);
+  }
+
   #loraBackward(lora: TrainableLora, dy: Tensor, dx: Tensor | null, add: boolean): void {
     const { context, arena } = this.#o;
     const { outFeatures: out, inFeatures } = this.#weight;
@@ -206,9 +258,22 @@ export class LinearPass {
     if (!da && !dx) return;
     const dlow = arena.take([rows, rank]);
     matmul(context, { a: dy.ref, b, c: dlow.ref, m: rows, n: rank, k: out, alpha });
-    if (da)
-      matmul(context, { a: dlow.ref, b: this.#x.ref, c: da, m: rank, n: inFeatures, k: rows, transposeA: true, add });
-    if (dx) matmul(context, { a: dlow.ref, b: a, c: dx.ref, m: rows, n: inFeatures, k: rank, add: true });
+    const mark = arena.mark();
+    if (da) {
+      const x = this.#loraInput();
+      matmul(context, { a: dlow.ref, b: x, c: da, m: rank, n: inFeatures, k: rows, transposeA: true, add });
+    }
+    arena.reset(mark);
+    if (!dx) return;
+    const toInput = { a: dlow.ref, b: a, m: rows, n: inFeatures, k: rank };
+    const dropout = this.#dropout;
+    if (!dropout) {
+      matmul(context, { ...toInput, c: dx.ref, add: true });
+      return;
+    }
+    const { ref: c } = arena.take(dx.shape);
+    matmul(context, { ...toInput, c });
+    dropout.apply(context, this.#linear, c, dx.ref, elements(dx.shape), true);
   }
 }
 

@@ -7,6 +7,7 @@ import type { DecoderConfig } from "../models/config.ts";
 import type { Linear, Norm } from "../models/weights.ts";
 import { type Arena, elements, type Tensor } from "../tensor.ts";
 import { copyTensor } from "./copy.ts";
+import type { LoraDropout } from "./dropout.ts";
 import type { Ops } from "./ops.ts";
 import { Tape } from "./tape.ts";
 import { type LinearContext, LinearPass, linearBackward, type TrainableLinear } from "./training_linear.ts";
@@ -24,51 +25,113 @@ export interface TrainingOptions {
   readonly inverseFrequencies: Ref;
   /** How linears run that train or whose weight is replaced; others run with their own weight, frozen. */
   readonly trainable?: ReadonlyMap<Linear, TrainableLinear>;
+  /** The same for norms. */
+  readonly norms?: ReadonlyMap<Norm, TrainableNorm>;
+  /** Of LoRA's inputs. */
+  readonly dropout?: LoraDropout | null;
   /** Sees the input [rows, in] of linears that share it, before they run. */
   readonly onLinear?: (linears: readonly Linear[], x: Tensor) => void;
   /** int32 [rows], token ids for `embedding`. */
   readonly ids?: Ref;
 }
 
+export interface Recording {
+  readonly tape: Tape | null;
+  /** Of the arena, behind what was recorded. */
+  readonly mark: number;
+}
+
+/** How a norm runs in training. A backward pass overwrites its gradient, or adds to it where it is told so. */
+export interface TrainableNorm {
+  /** float32 [size], used instead of the norm's own weight */
+  readonly value: Ref;
+  /** float32 [size]; null where it is not wanted. */
+  readonly gradient: Ref | null;
+}
+
 export class TrainingOps implements Ops, Disposable {
   readonly #o: TrainingOptions;
   readonly #rows: number;
-  /** int32 positions [rows], then float32 ones [rows], then the rotation angles' cosines and sines [rows, 2, headDim / 2] */
+  /**
+   * int32 positions [rows] and first rows seen [rows], then float32 ones [rows], then the rotation angles' cosines and sines
+   * [rows, 2, headDim / 2]
+   */
   readonly #constants: DeviceBuffer;
   readonly #ropeTable: Ref;
+  #rowStart: Ref | null = null;
+  /** Whether the rotation angles are of given positions. */
+  #placed = false;
   readonly #weights: TrainingWeights;
   readonly #linear: LinearContext;
   #tape: Tape | null = null;
+  #unread: Linear | null = null;
   #accumulate = false;
 
   constructor(options: TrainingOptions) {
     this.#o = options;
     const { context, config, arena, sequences, length } = options;
     this.#rows = sequences * length;
-    this.#constants = context.alloc(this.#rows * (8 + config.headDim * 4));
-    this.#constants.upload(Int32Array.from({ length: this.#rows }, (_, row) => row % length));
-    this.#constants.upload(new Float32Array(this.#rows).fill(1), this.#rows * 4);
-    this.#ropeTable = this.#constants.at(this.#rows * 8);
+    this.#constants = context.alloc(this.#rows * (12 + config.headDim * 4));
+    this.#constants.upload(new Float32Array(this.#rows).fill(1), this.#rows * 8);
+    this.#ropeTable = this.#constants.at(this.#rows * 12);
+    this.#setPositions();
+    this.#weights = new TrainingWeights(context, config);
+    const ones = this.#constants.at(this.#rows * 8);
+    this.#linear = { context, arena, weights: this.#weights, ones, dropout: options.dropout ?? null };
+  }
+
+  /**
+   * Places the rows of the passes that follow: several examples may lie behind each other in one sequence.
+   * @param positions int32 [rows], which the rotary embedding turns by; absent: 0 .. length - 1
+   * @param rowStart int32 [rows], the first place in its sequence that a row sees: its example's first; absent: 0
+   */
+  place(positions?: Int32Array, rowStart?: Int32Array): void {
+    for (const [name, given] of Object.entries({ positions, rowStart })) {
+      if (!given || given.length === this.#rows) continue;
+      throw new Error(`Cannot place the rows: received ${given.length} values of ${name}, expected ${this.#rows}`);
+    }
+    if (positions || this.#placed) this.#setPositions(positions);
+    this.#placed = positions !== undefined;
+    this.#rowStart = rowStart ? this.#constants.at(this.#rows * 4) : null;
+    if (rowStart) this.#constants.upload(rowStart, this.#rows * 4);
+  }
+
+  #setPositions(positions?: Int32Array): void {
+    const { context, config, inverseFrequencies, length } = this.#o;
+    this.#constants.upload(positions ?? Int32Array.from({ length: this.#rows }, (_, row) => row % length));
     context.ropeTable({
       positions: this.#constants.at(0),
-      invFreq: options.inverseFrequencies,
+      invFreq: inverseFrequencies,
       table: this.#ropeTable,
       rows: this.#rows,
       halfDim: config.headDim / 2,
       scale: 1,
     });
-    this.#weights = new TrainingWeights(context, config);
-    this.#linear = { context, arena, weights: this.#weights, ones: this.#constants.at(this.#rows * 4) };
   }
 
   /**
-   * Begins a forward pass: the arena is empty.
+   * Begins a forward pass.
    * @param record whether `backward` will follow; if not, consumed arguments are overwritten and memory is reused
+   * @param mark of the arena: what lies above it is given back
+   * @param unread a linear whose output nobody will read, as of a block that only runs again to be differentiated: it computes what
+   * its backward pass needs, and its output is undefined
    */
-  begin(record: boolean): void {
+  begin(record: boolean, mark = 0, unread: Linear | null = null): void {
     const { context, arena } = this.#o;
-    arena.reset(0);
+    arena.reset(mark);
+    this.#unread = unread;
     this.#tape = record ? new Tape(context, arena) : null;
+  }
+
+  /** What was recorded since `begin`, for `resume`. Its tensors lie between the marks of the arena before and after it. */
+  get recording(): Recording {
+    return { tape: this.#tape, mark: this.#o.arena.mark() };
+  }
+
+  /** Makes an earlier recording the one that `backward` differentiates, as if nothing had been recorded since. */
+  resume({ tape, mark }: Recording): void {
+    this.#o.arena.reset(mark);
+    this.#tape = tape;
   }
 
   /**
@@ -97,24 +160,30 @@ export class TrainingOps implements Ops, Disposable {
   }
 
   rmsNorm(x: Tensor, norm: Norm): Tensor {
-    const { context, arena, config } = this.#o;
+    const { context, arena, config, norms } = this.#o;
     const tape = this.#tape;
+    const { value: weight, gradient: dweight } = norms?.get(norm) ?? { value: norm.weight, gradient: null };
     const y = arena.take(x.shape);
     const rows = elements(x.shape) / norm.size;
     const shape = { rows, cols: norm.size, eps: config.rmsNormEps };
-    context.rmsNorm({ x: x.ref, weight: norm.weight, y: y.ref, xStride: norm.size, yStride: norm.size, ...shape });
-    if (!tape?.wants(x)) return y;
+    context.rmsNorm({ x: x.ref, weight, y: y.ref, xStride: norm.size, yStride: norm.size, ...shape });
+    const passesOn = tape?.wants(x);
+    if (!tape || !(passesOn || dweight)) return y;
     tape.save(x);
     tape.push([y], () => {
       const gradient = tape.take(y);
       if (!gradient) return;
       const dy = gradient.tensor;
-      const sum = tape.exclusive(x);
-      const dx = sum ?? (gradient.holders === 1 ? dy : arena.take(x.shape));
-      const accumulate = sum ? 1 : 0;
-      context.rmsNormBackward({ x: x.ref, weight: norm.weight, dy: dy.ref, dx: dx.ref, accumulate, ...shape });
+      const add = this.#accumulate ? 1 : 0;
+      if (dweight) context.rmsNormWeightBackward({ x: x.ref, dy: dy.ref, dweight, accumulate: add, ...shape });
+      if (passesOn) {
+        const sum = tape.exclusive(x);
+        const dx = sum ?? (gradient.holders === 1 ? dy : arena.take(x.shape));
+        const accumulate = sum ? 1 : 0;
+        context.rmsNormBackward({ x: x.ref, weight, dy: dy.ref, dx: dx.ref, accumulate, ...shape });
+        if (!sum) tape.giveNew(x, dx);
+      }
       tape.release(gradient);
-      if (!sum) tape.giveNew(x, dx);
     });
     return y;
   }
@@ -128,8 +197,8 @@ export class TrainingOps implements Ops, Disposable {
       return new LinearPass(this.#linear, x, linear, trainable?.get(linear) ?? null, y);
     });
     const mark = arena.mark();
-    for (const pass of passes) {
-      pass.forward();
+    for (const [i, pass] of passes.entries()) {
+      pass.forward(linears[i] !== this.#unread);
       if (!tape) arena.reset(mark);
     }
     const outputs = passes.map((pass) => pass.y);
@@ -171,7 +240,7 @@ export class TrainingOps implements Ops, Disposable {
     const tape = this.#tape;
     const y = arena.take(q.shape);
     const lse = arena.take([this.#rows, config.heads]);
-    const operands = { q: q.ref, k: k.ref, v: v.ref, rowStart: null, y: y.ref, lse: lse.ref };
+    const operands = { q: q.ref, k: k.ref, v: v.ref, rowStart: this.#rowStart, y: y.ref, lse: lse.ref };
     const shape = {
       nSeqs: sequences,
       seqLen: length,

@@ -11,9 +11,19 @@ export type UseRows = (weight: Ref, first: number, rows: number) => void;
 /** One factor for each group of a packed weight, float32 [out, in / group]: w = factor * stored weight. */
 export type GroupFactors = Ref;
 
-/** Elements of the shared buffer: the largest matrix of a block. A larger one (the head) passes through in pieces. */
+/** 64 MiB: a piece of this size keeps a product's overhead small, and the largest matrix of a 70B model would take 940 MB. */
+const MOST_ELEMENTS = 16 << 20;
+
+/** Elements of the shared buffer: the largest matrix of a block, up to 64 MiB. Larger ones pass through in pieces of whole rows. */
 function sharedElements(config: DecoderConfig): number {
-  return config.hiddenSize * Math.max(config.intermediateSize, config.heads * config.headDim);
+  const { hiddenSize, intermediateSize, heads, headDim } = config;
+  const longestRow = Math.max(hiddenSize, intermediateSize, heads * headDim);
+  return Math.max(longestRow, Math.min(MOST_ELEMENTS, hiddenSize * Math.max(intermediateSize, heads * headDim)));
+}
+
+/** Device memory of the shared buffer. */
+export function sharedWeightBytes(config: DecoderConfig): number {
+  return sharedElements(config) * 4;
 }
 
 export class TrainingWeights implements Disposable {
@@ -34,8 +44,8 @@ export class TrainingWeights implements Disposable {
       use(weight.data as Ref, 0, weight.outFeatures);
       return;
     }
-    const most = Math.max(1, Math.floor(this.#elements / weight.inFeatures));
-    this.#shared ??= this.#context.alloc(Math.max(this.#elements, weight.inFeatures) * 4);
+    const most = Math.floor(this.#elements / weight.inFeatures);
+    this.#shared ??= this.#context.alloc(this.#elements * 4);
     const y = this.#shared.at(0);
     for (let first = 0; first < weight.outFeatures; first += most) {
       const rows = Math.min(most, weight.outFeatures - first);

@@ -1,6 +1,7 @@
 /** The finished model: blocks, tables, norms, config and adapter put into one Hugging Face folder. */
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
+import { type LoraToWrite, writeAdapter } from "../formats/adapter_writer.ts";
 import { writeJson } from "../formats/atomic.ts";
 import { INIT_ADAPTER } from "../formats/checkpoint.ts";
 import { dtypeBytes, elementCount } from "../formats/dtype.ts";
@@ -79,7 +80,7 @@ export async function assemble(
   const config = modelConfig(source, blocks, tables);
   const fingerprint = makeFingerprint(config, hashes);
   await writeJson(join(dir, "config.json"), { ...config, [FINGERPRINT_KEY]: fingerprint });
-  await writeAdapter(join(dir, INIT_ADAPTER), source, blocks);
+  await writeInitAdapter(join(dir, INIT_ADAPTER), source, blocks);
   copyCompanions(source.dir, dir);
   const leftOut = rest
     .filter((tensor) => !norms.includes(tensor) && !isKnownExtra(tensor.name))
@@ -150,51 +151,18 @@ export async function writeShards(
 }
 
 /** The calibrated LoRA as a PEFT adapter; nothing where no linear has one. */
-async function writeAdapter(dir: string, source: Source, blocks: readonly BlockFile[]): Promise<void> {
-  const settings = blocks.flatMap(({ record }) =>
-    Object.entries(record.linears).flatMap(([module, { lora }]) => (lora === null ? [] : [{ module, ...lora }])),
+async function writeInitAdapter(dir: string, source: Source, blocks: readonly BlockFile[]): Promise<void> {
+  const loras = blocks.flatMap(({ record, tensors }) =>
+    Object.entries(record.linears).flatMap(([module, { lora }]): LoraToWrite[] => {
+      if (lora === null) return [];
+      const part = (name: string) => copied(tensors.get(`${module}.${name}`)!);
+      const magnitude = lora.dora ? part("lora_magnitude") : null;
+      return [{ module, rank: lora.rank, alpha: lora.alpha, a: part("lora_A"), b: part("lora_B"), magnitude }];
+    }),
   );
-  const [first] = settings;
-  if (first === undefined) return;
+  if (loras.length === 0) return;
   mkdirSync(dir);
-  const names = { lora_A: "lora_A.weight", lora_B: "lora_B.weight", lora_magnitude: "lora_magnitude_vector" } as const;
-  const tensors = blocks.flatMap((block) =>
-    [...block.tensors.values()]
-      .filter(({ name }) => isLora(name))
-      .map((tensor) => {
-        const [part] = tensor.name.split(".").slice(-1) as [keyof typeof names];
-        return copied(tensor, `base_model.model.${tensor.name.slice(0, -part.length)}${names[part]}`);
-      }),
-  );
-  await writeSafetensors(join(dir, "adapter_model.safetensors"), tensors);
-  const others = settings.filter(({ rank, alpha }) => rank !== first.rank || alpha !== first.alpha);
-  const patterns = (key: "rank" | "alpha") =>
-    Object.fromEntries(others.map((lora) => [lora.module.replaceAll(".", "\\."), lora[key]]));
-  await writeJson(join(dir, "adapter_config.json"), {
-    peft_type: "LORA",
-    task_type: "CAUSAL_LM",
-    base_model_name_or_path: null,
-    inference_mode: true,
-    r: first.rank,
-    lora_alpha: first.alpha,
-    lora_dropout: 0,
-    bias: "none",
-    fan_in_fan_out: false,
-    init_lora_weights: true,
-    use_rslora: false,
-    use_dora: settings.some(({ dora }) => dora),
-    target_modules: targetModules(source, new Set(settings.map(({ module }) => module))),
-    rank_pattern: patterns("rank"),
-    alpha_pattern: patterns("alpha"),
-  });
-}
-
-/** Last parts of names where they say it all, whole names otherwise. */
-function targetModules(source: Source, targeted: ReadonlySet<string>): string[] {
-  const last = (module: string): string => module.slice(module.lastIndexOf(".") + 1);
-  const parts = new Set([...targeted].map(last));
-  const all = source.blocks.flat().filter(({ module }) => parts.has(last(module)));
-  return all.length === targeted.size ? [...parts] : [...targeted];
+  await writeAdapter(dir, { loras, modules: source.blocks.flat().map(({ module }) => module) });
 }
 
 export function copyCompanions(from: string, to: string): void {

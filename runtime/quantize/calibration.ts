@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { isObject } from "../formats/json.ts";
-import { type ChatMessage, openTokenizer, type Tokenizer } from "../tokenizer/mod.ts";
+import { type ChatMessage, isChatMessage, openTokenizer, type Tokenizer } from "../tokenizer/mod.ts";
 import type { CalibrationSettings } from "./settings.ts";
 
 /** Tokens encoded beyond what is needed: where a text is cut, the last tokens may differ from those of the whole text. */
@@ -112,7 +112,7 @@ function readDocument(line: string, where: string): Document {
   if (isObject(value) && typeof value.text === "string") return { where, kind: "JSONL of texts", text: value.text };
   const messages = isObject(value) ? value.messages : undefined;
   if (Array.isArray(messages) && messages.length > 0) {
-    const bad = messages.findIndex((message) => !isMessage(message));
+    const bad = messages.findIndex((message) => !isChatMessage(message));
     if (bad < 0) return { where, kind: "JSONL of chats", messages: messages as ChatMessage[] };
     const shown = JSON.stringify(messages[bad]).slice(0, 200);
     throw new Error(`Cannot read ${where}: received ${shown} as message ${bad + 1}, ${expected}`);
@@ -122,13 +122,6 @@ function readDocument(line: string, where: string): Document {
       ? `an object with ${Object.keys(value).join(", ") || "no keys"}`
       : JSON.stringify(value);
   throw new Error(`Cannot read ${where}: received ${received?.slice(0, 200)}, ${expected}`);
-}
-
-/** A message that calls tools may say nothing. */
-function isMessage(message: unknown): boolean {
-  if (!isObject(message) || typeof message.role !== "string") return false;
-  const says = typeof message.content === "string" || Array.isArray(message.content);
-  return says || (Array.isArray(message.tool_calls) && (message.content ?? null) === null);
 }
 
 /** The first `needed` tokens of the text as a whole, without encoding all of a long one. */

@@ -18,7 +18,8 @@ const DISK_FULL: Readonly<Record<string, string>> = {
  */
 export function explain(error: unknown, doing: string, kept: string): Error {
   if (isAbort(error)) return error as Error;
-  return new QuantizeError(`Cannot ${doing}: ${cause(error, oneLine(error))}. ${kept}`, { cause: error });
+  const help = "--stream-dir keeps the calibration streams on disk, fewer --samples or a smaller --seq-len need less";
+  return new QuantizeError(`Cannot ${doing}: ${causeOf(error, help)}. ${kept}`, { cause: error });
 }
 
 /** What was thrown, also by code that is not ours. */
@@ -31,13 +32,16 @@ export function isAbort(error: unknown): boolean {
   return error instanceof Error && error.name === "AbortError";
 }
 
-function cause(error: unknown, reason: string): string {
+/**
+ * Why a run ended, without a full stop.
+ *
+ * @param memoryHelp what to do where memory was short
+ */
+export function causeOf(error: unknown, memoryHelp: string): string {
+  const reason = oneLine(error);
   const full = DISK_FULL[(error as NodeJS.ErrnoException | null)?.code ?? ""];
   if (full !== undefined) return `${full} (${reason})`;
-  if (isOutOfMemory(error)) {
-    const help = "--stream-dir keeps the calibration streams on disk, fewer --samples or a smaller --seq-len need less";
-    return `out of memory (${reason}); ${help}`;
-  }
+  if (isOutOfMemory(error)) return `out of memory (${reason}); ${memoryHelp}`;
   return reason.replace(/\.$/, "");
 }
 

@@ -32,7 +32,7 @@ import { type BlockFile, type BlockRecord, blockPath, openBlock } from "./block_
 
 export const LOG = "quantize.jsonl";
 export const REPORT = "report.html";
-const LOCK = "lock";
+export const LOCK = "lock";
 
 /** Where what is finished is kept until `out` can be made. */
 export function partialPath(out: string): string {
@@ -68,6 +68,7 @@ export class PartialFolder implements Disposable {
       refuseExisting(out);
       checkSettings(dir, settings);
       removeTemporary(dir);
+      removeUnfinishedModel(dir);
       const finished = finishedBlocks(dir, blocks);
       const lines = [{ type: "settings", ...settings, ...about }, ...finished.map(({ record }) => blockLine(record))];
       // What a killed run left of its log may end in half a line: the blocks know better.
@@ -143,7 +144,7 @@ export function refuseInside(out: string, source: string): void {
   throw new Error(`Cannot write ${out}: it ${where}; give another --out`);
 }
 
-function makeFolder(dir: string, out: string): void {
+export function makeFolder(dir: string, out: string): void {
   try {
     mkdirSync(dir, { recursive: true });
   } catch (error) {
@@ -152,7 +153,8 @@ function makeFolder(dir: string, out: string): void {
   }
 }
 
-function takeLock(dir: string): FileLock {
+/** @throws where another process writes `dir` */
+export function takeLock(dir: string): FileLock {
   const path = join(dir, LOCK);
   const lock = FileLock.take(path);
   if (lock !== null) {
@@ -176,7 +178,12 @@ function refuseForeign(dir: string): void {
 function checkSettings(dir: string, settings: JsonObject): void {
   // Nothing was finished: nothing is lost when it begins anew.
   if (!readdirSync(dir).some((name) => name.startsWith("block-"))) return;
-  const changes = differences(readSettings(join(dir, LOG)) ?? {}, settings);
+  refuseChanges(dir, readSettings(join(dir, LOG)) ?? {}, settings);
+}
+
+/** @throws naming what differs between the settings a run in `dir` was begun with and those it is to continue with */
+export function refuseChanges(dir: string, begun: JsonObject, asked: JsonObject): void {
+  const changes = differences(begun, asked);
   if (changes.length === 0) return;
   throw new Error(
     `Cannot continue ${dir}: it was begun with ${changes.join("; ")}. Give the same settings, or remove the folder to begin anew`,
@@ -202,11 +209,14 @@ function differences(begun: JsonObject, asked: JsonObject): string[] {
     .map((key) => `${key} ${show(begun[key])} instead of ${show(asked[key])}`);
 }
 
-/** Files that a killed run had not finished writing. */
-function removeTemporary(dir: string): void {
+/** Files and folders that a killed run had not finished writing. */
+export function removeTemporary(dir: string): void {
   for (const name of readdirSync(dir)) {
-    if (name.startsWith(".") && name.includes(".tmp-")) rmSync(join(dir, name), { force: true });
+    if (name.startsWith(".") && name.includes(".tmp-")) rmSync(join(dir, name), { recursive: true, force: true });
   }
+}
+
+function removeUnfinishedModel(dir: string): void {
   rmSync(join(dir, "model"), { recursive: true, force: true });
 }
 

@@ -5,7 +5,7 @@
  * all parts.
  */
 export function uniformNumbers(...place: readonly number[]): () => number {
-  const next = generator(place);
+  const next = randomWords(...place);
   return () => (next() >>> 8) / 2 ** 23 - 1 + 2 ** -24;
 }
 
@@ -15,9 +15,10 @@ export function uniform(count: number, bound: number, ...place: readonly number[
   return Float32Array.from({ length: count }, () => next() * bound);
 }
 
-function generator(keys: readonly number[]): () => number {
+/** Words of 32 random bits, as signed integers; `place` as above. */
+export function randomWords(...place: readonly number[]): () => number {
   let mixed = 0;
-  for (const key of keys) {
+  for (const key of place) {
     mixed = mix(mixed ^ (key | 0));
     mixed = mix(mixed ^ Math.floor(key / 2 ** 32));
   }

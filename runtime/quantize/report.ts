@@ -26,7 +26,7 @@ export interface ReportResult {
   readonly model: ModelRecord | null;
 }
 
-const STYLE = `
+export const STYLE = `
 :root {
   color-scheme: light dark;
   --ink: #1d2733; --soft: #5d6b7a; --line: #d7dee6; --paper: #fff; --accent: #0b6bcb; --heat: 11, 107, 203;

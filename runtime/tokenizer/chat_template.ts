@@ -1,11 +1,19 @@
 /** Chat templates: Jinja as transformers renders it (trim_blocks and lstrip_blocks on, raise_exception, strftime_now, tojson). */
 import { Template } from "@huggingface/jinja";
+import { isObject } from "../formats/json.ts";
 
 /** One message as the template sees it. Roles, tool calls and the like are the template's business. */
 export interface ChatMessage {
   readonly role: string;
   readonly content: unknown;
   readonly [key: string]: unknown;
+}
+
+/** Whether `value` can be a message; one that calls tools may say nothing. */
+export function isChatMessage(value: unknown): value is ChatMessage {
+  if (!isObject(value) || typeof value.role !== "string") return false;
+  const says = typeof value.content === "string" || Array.isArray(value.content);
+  return says || (Array.isArray(value.tool_calls) && (value.content ?? null) === null);
 }
 
 export interface ChatTemplateOptions {

@@ -33,16 +33,17 @@ export function openTokenizer(dir: string): Tokenizer {
   const file = join(dir, "tokenizer.json");
   const inner = createInner(file, readJsonObject(file), config);
   const tokens = specialTokens(config);
+  const [end] = idsOf(tokens.eos_token === undefined ? undefined : inner.token_to_id(tokens.eos_token));
   const stops = new Set([
     ...idsOf(optional("generation_config.json").eos_token_id),
     ...idsOf(optional("config.json").eos_token_id),
-    ...idsOf(tokens.eos_token === undefined ? undefined : inner.token_to_id(tokens.eos_token)),
+    ...idsOf(end),
   ]);
   const sources = templateSources(dir, config);
   const template = sources === undefined ? undefined : new ChatTemplate(sources, tokens);
   // The library's own default is true, transformers' is false since version 5.
   const cleanUp = config.clean_up_tokenization_spaces === true;
-  return new Tokenizer(inner, cleanUp, [...stops], template);
+  return new Tokenizer(inner, cleanUp, [...stops], end, template);
 }
 
 const NONE: ReadonlySet<string> = new Set();
@@ -55,11 +56,14 @@ export class Tokenizer {
   #vocabulary: readonly (string | undefined)[] | undefined;
   /** Ids that end an answer. */
   readonly stopTokens: readonly number[];
+  /** The one of them that ends a text in training: tokenizer_config.json's eos_token, or else the first; undefined without any. */
+  readonly endToken: number | undefined;
 
   constructor(
     inner: HuggingFaceTokenizer,
     cleanUp: boolean,
     stopTokens: readonly number[],
+    endToken: number | undefined,
     template: ChatTemplate | undefined,
   ) {
     this.#inner = inner;
@@ -68,6 +72,7 @@ export class Tokenizer {
     const added = [...inner.get_added_tokens_decoder().values()];
     this.#special = new Set(added.filter(({ special }) => special).map(({ id }) => id));
     this.stopTokens = stopTokens;
+    this.endToken = endToken ?? stopTokens[0];
   }
 
   get hasChatTemplate(): boolean {

@@ -86,6 +86,14 @@ describe("Tokenizer", () => {
     await withFolder(files, (dir) => assertEquals(openTokenizer(dir).stopTokens, [7, 8, 2]));
   });
 
+  it("ends a text with the tokenizer's own end token, or else the first stop token", async () => {
+    const generation = { "generation_config.json": '{"eos_token_id": [7, 8]}' };
+    const own = { ...generation, "tokenizer_config.json": '{"eos_token": "<end>"}' };
+    await withFolder(own, (dir) => assertEquals(openTokenizer(dir).endToken, 2));
+    await withFolder(generation, (dir) => assertEquals(openTokenizer(dir).endToken, 7));
+    await withFolder({}, (dir) => assertEquals(openTokenizer(dir).endToken, undefined));
+  });
+
   it("prefers chat_template.jinja and passes tools, variables and special tokens", async () => {
     const files = {
       "tokenizer_config.json": '{"eos_token": "<end>", "chat_template": "unused"}',

@@ -1,108 +1,161 @@
-/**
- * Next-token loss of hidden states: final norm, head and cross-entropy. Rows go through in chunks, so that logits [rows, vocab]
- * never exist as a whole.
- */
+/** Loss of hidden states: final norm, head, and cross-entropy or distillation (objective.ts), in chunks of rows. */
 import type { Context, DeviceBuffer, Ref } from "../../ffi/mod.ts";
 import type { DecoderConfig } from "../models/config.ts";
 import type { DecoderWeights } from "../models/weights.ts";
-import { matmul } from "../ops/matmul.ts";
-import { TrainingWeights } from "../ops/training_weights.ts";
-import { Arena } from "../tensor.ts";
+import type { TrainableNorm } from "../ops/training.ts";
+import { type Chunk, ChunkedHead, chunkedHeadBytes, chunkRows } from "./chunked_head.ts";
+import {
+  checkObjective,
+  type Distillation,
+  FINE_TUNING,
+  type LossSums,
+  type Objective,
+  type RowTargets,
+  rowsWithTarget,
+  type TeacherTokens,
+} from "./objective.ts";
 
-/** 32 MiB of logits. */
-const CHUNK_VALUES = 8 << 20;
+export interface TokenLossOptions {
+  readonly context: Context;
+  readonly weights: DecoderWeights;
+  /** Of hidden states that `run` is given. */
+  readonly rows: number;
+  /** Cross-entropy unless given. */
+  readonly objective?: Objective;
+  /** How the final norm runs where it trains. */
+  readonly finalNorm?: TrainableNorm;
+  /** Logits that are held at once. */
+  readonly values?: number;
+}
 
 export interface TokenLossGradient {
   /** float32 [rows, hidden], overwritten by the gradient of scale * loss */
   readonly ref: Ref;
   readonly scale: number;
+  /** Whether the final norm's gradient adds to what its buffer holds. */
+  readonly accumulate?: boolean;
 }
 
-/** Rows of a chunk. */
-function chunkRows({ vocabSize }: DecoderConfig, rows: number, values: number): number {
-  return Math.max(1, Math.min(rows, Math.floor(values / vocabSize)));
+/** Of a row that has a target: the target, -log p and the divergence. */
+const ROW_BYTES = 12;
+
+/** The teacher's tokens of a chunk, ids and log-probabilities. */
+function teacherBytes(objective: Objective, chunk: number): number {
+  return objective.kind === "distill" ? chunk * objective.topK * 8 : 0;
 }
 
-/** Device memory of a chunk and the tokens. */
-export function tokenLossBytes(config: DecoderConfig, rows: number, values = CHUNK_VALUES): number {
-  const { vocabSize, hiddenSize } = config;
-  return chunkRows(config, rows, values) * (vocabSize + hiddenSize) * 4 + rows * 8;
+/** Device memory of a chunk and of what is known of each row. */
+export function tokenLossBytes(
+  config: DecoderConfig,
+  rows: number,
+  objective: Objective = FINE_TUNING,
+  values?: number,
+): number {
+  const teacher = teacherBytes(objective, chunkRows(config, rows, values));
+  return chunkedHeadBytes(config, rows, values) + teacher + rows * ROW_BYTES;
 }
 
 export class TokenLoss implements Disposable {
   readonly #context: Context;
-  readonly #weights: DecoderWeights;
+  readonly #vocab: number;
   readonly #rows: number;
-  readonly #chunk: number;
-  /** int32 targets [rows], then float32 losses [rows] */
-  readonly #tokens: DeviceBuffer;
-  /** What one chunk takes: [chunk, hidden] before the head and [chunk, vocab] behind it. */
-  readonly #arena: Arena;
-  readonly #widened: TrainingWeights;
-  readonly #owned: Disposable[];
+  readonly #objective: Objective;
+  readonly #head: ChunkedHead;
+  /** Of the rows that have a target: int32 targets [rows], float32 -log p [rows], float32 divergences [rows] */
+  readonly #table: DeviceBuffer;
+  /** int32 ids [chunk, topK], then float32 log-probabilities [chunk, topK]; null without a teacher */
+  readonly #teacher: DeviceBuffer | null;
 
-  /**
-   * @param rows of hidden states that `run` is given
-   * @param values logits that are held at once
-   */
-  constructor(context: Context, weights: DecoderWeights, rows: number, values = CHUNK_VALUES) {
-    const { vocabSize, hiddenSize } = weights.config;
+  constructor(options: TokenLossOptions) {
+    const { context, weights, rows, objective = FINE_TUNING, finalNorm, values } = options;
+    checkObjective(objective, weights.config.vocabSize);
     this.#context = context;
-    this.#weights = weights;
+    this.#vocab = weights.config.vocabSize;
     this.#rows = rows;
-    this.#chunk = chunkRows(weights.config, rows, values);
-    this.#tokens = context.alloc(rows * 8);
-    const buffer = context.alloc(this.#chunk * (vocabSize + hiddenSize) * 4 + 128);
-    this.#arena = new Arena(buffer);
-    this.#widened = new TrainingWeights(context, weights.config);
-    this.#owned = [this.#tokens, buffer, this.#widened];
+    this.#objective = objective;
+    this.#head = new ChunkedHead(context, weights, rows, finalNorm, values);
+    this.#table = context.alloc(rows * ROW_BYTES);
+    this.#teacher = objective.kind === "distill" ? context.alloc(teacherBytes(objective, this.#head.chunk)) : null;
   }
 
   /**
    * @param hidden float32 [rows, hidden], the last block's output
-   * @param targets [rows], each row's next token; negative: the row has no part in the loss
-   * @returns the sum of -log p(target) over the rows; waits for it
+   * @returns sums over the rows that have a target; waits for them
    */
-  run(hidden: Ref, targets: Int32Array, gradient: TokenLossGradient | null): number {
-    this.#tokens.upload(targets);
-    for (let first = 0; first < this.#rows; first += this.#chunk) {
-      this.#runChunk(hidden, first, Math.min(this.#chunk, this.#rows - first), gradient);
+  run(hidden: Ref, batch: RowTargets, gradient: TokenLossGradient | null): LossSums {
+    const objective = this.#objective;
+    const rows = rowsWithTarget(batch.targets);
+    this.#table.upload(Int32Array.from(rows, (row) => batch.targets[row]));
+    for (const chunk of this.#head.begin(rows)) {
+      const logits = this.#head.logits(hidden, chunk);
+      if (objective.kind === "sft") this.#crossEntropy(logits, chunk, gradient);
+      else
+        this.#distil(logits, chunk, objective, this.#putTeacher(batch.teacher, rows, chunk, objective.topK), gradient);
+      if (gradient) this.#head.backward(chunk, gradient.ref, gradient.accumulate ?? false);
     }
-    const losses = this.#tokens.download(new Float32Array(this.#rows), this.#rows * 4);
-    return losses.reduce((sum, loss, row) => (targets[row] < 0 ? sum : sum + loss), 0);
+    if (gradient && rows.length === 0) this.#head.noGradient(gradient.ref, gradient.accumulate ?? false);
+    const sum = (part: number): number =>
+      this.#table.download(new Float32Array(rows.length), part * this.#rows * 4).reduce((total, x) => total + x, 0);
+    const nll = sum(1);
+    if (objective.kind === "sft") return { sum: nll, nll, kl: 0 };
+    const kl = sum(2);
+    const { temperature, mix } = objective;
+    return { sum: (1 - mix) * temperature ** 2 * kl + mix * nll, nll, kl };
   }
 
-  #runChunk(hidden: Ref, first: number, rows: number, gradient: TokenLossGradient | null): void {
-    const { config, finalNorm, head } = this.#weights;
-    const { vocabSize: vocab, hiddenSize: cols, rmsNormEps: eps } = config;
-    const context = this.#context;
-    this.#arena.reset(0);
-    const normed = this.#arena.take([rows, cols]).ref;
-    const logits = this.#arena.take([rows, vocab]).ref;
-    const x = floatsFrom(hidden, first * cols);
-    const targets = this.#tokens.at(first * 4);
-    context.rmsNorm({ x, weight: finalNorm.weight, y: normed, xStride: cols, yStride: cols, rows, cols, eps });
-    this.#widened.visit(head.weight, (b, token, n) => {
-      const c = floatsFrom(logits, token);
-      matmul(context, { a: normed, b, c, m: rows, n, k: cols, transposeB: true, ldc: vocab });
-    });
-    context.tokenNll({ logits, targets, nll: this.#tokens.at((this.#rows + first) * 4), rows, vocab });
+  /** Where part 0 (targets), 1 (-log p) or 2 (divergences) of a chunk's rows lies. */
+  #at(part: number, { first }: Chunk): Ref {
+    return this.#table.at((part * this.#rows + first) * 4);
+  }
+
+  /** Logits become their gradient. */
+  #crossEntropy(logits: Ref, chunk: Chunk, gradient: TokenLossGradient | null): void {
+    const of = { logits, targets: this.#at(0, chunk), rows: chunk.count, vocab: this.#vocab };
+    this.#context.tokenNll({ ...of, nll: this.#at(1, chunk) });
+    if (gradient) this.#context.tokenNllBackward({ ...of, grad: logits, scale: gradient.scale });
+  }
+
+  #distil(
+    logits: Ref,
+    chunk: Chunk,
+    { temperature, mix, topK: k }: Distillation,
+    teacher: { readonly ids: Ref; readonly logProbs: Ref },
+    gradient: TokenLossGradient | null,
+  ): void {
+    const of = { logits, targets: this.#at(0, chunk), rows: chunk.count, vocab: this.#vocab };
+    const known = { ...of, ...teacher, k, temperature };
+    this.#context.tokenNll({ ...of, nll: this.#at(1, chunk) });
+    this.#context.teacherKl({ ...known, kl: this.#at(2, chunk) });
     if (!gradient) return;
-    context.tokenNllBackward({ logits, targets, grad: logits, rows, vocab, scale: gradient.scale });
-    this.#widened.visit(head.weight, (b, token, k) => {
-      const a = floatsFrom(logits, token);
-      matmul(context, { a, b, c: normed, m: rows, n: cols, k, lda: vocab, add: token > 0 });
-    });
-    const dx = floatsFrom(gradient.ref, first * cols);
-    context.rmsNormBackward({ x, weight: finalNorm.weight, dy: normed, dx, rows, cols, eps, accumulate: 0 });
+    const klScale = gradient.scale * (1 - mix) * temperature ** 2;
+    this.#context.teacherKlBackward({ ...known, grad: logits, klScale, nllScale: gradient.scale * mix });
+  }
+
+  /** Uploads the teacher's tokens of a chunk's rows. */
+  #putTeacher(tokens: TeacherTokens | undefined, rows: readonly number[], { first, count }: Chunk, topK: number) {
+    for (const given of [tokens?.ids, tokens?.logProbabilities]) {
+      if (given?.length === this.#rows * topK) continue;
+      const received = given ? `${given.length} values` : "none";
+      throw new Error(`Cannot distil: received ${received} of the teacher's tokens, expected ${this.#rows} x ${topK}`);
+    }
+    const { ids, logProbabilities } = tokens as TeacherTokens;
+    const buffer = this.#teacher as DeviceBuffer;
+    const [ofIds, ofLogProbs] = [buffer.at(0), buffer.at(this.#head.chunk * topK * 4)];
+    const chosen = <T extends Int32Array | Float32Array>(from: T, to: T): T => {
+      for (let i = 0; i < count; i++) {
+        const at = rows[first + i] * topK;
+        to.set(from.subarray(at, at + topK), i * topK);
+      }
+      return to;
+    };
+    buffer.upload(chosen(ids, new Int32Array(count * topK)), ofIds.offset);
+    buffer.upload(chosen(logProbabilities, new Float32Array(count * topK)), ofLogProbs.offset);
+    return { ids: ofIds, logProbs: ofLogProbs };
   }
 
   [Symbol.dispose](): void {
-    for (const owned of this.#owned.splice(0).reverse()) owned[Symbol.dispose]();
+    this.#teacher?.[Symbol.dispose]();
+    this.#table[Symbol.dispose]();
+    this.#head[Symbol.dispose]();
   }
-}
-
-/** The float32 `elements` further. */
-function floatsFrom(ref: Ref, elements: number): Ref {
-  return { buffer: ref.buffer, offset: ref.offset + elements * 4 };
 }

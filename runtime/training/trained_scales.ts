@@ -6,7 +6,7 @@
 import { type Context, WEIGHT_DENSE } from "../../ffi/mod.ts";
 import type { Linear } from "../models/weights.ts";
 import type { TrainableFactors } from "../ops/training.ts";
-import { type GroupSettings, ParameterGroup } from "../quantize/training/parameters.ts";
+import { type GroupSettings, ParameterGroup } from "./parameters.ts";
 
 /** Number of groups of a packed linear. */
 export function groupCount({ weight }: Linear): number {

@@ -94,6 +94,63 @@ describe("rmsNormBackward", () => {
   });
 });
 
+describe("rmsNormWeightBackward", () => {
+  it("equals differences of the float64 norm, summed over rows, and adds where asked for", () => {
+    for (const [rows, cols] of [
+      [1, 1],
+      [3, 15],
+      [300, 48],
+      [1025, 64],
+      [5, 4099],
+    ] as const) {
+      const random = new Random(cols + rows);
+      const [x, weight, dy] = [random.normals(rows * cols, 3), random.normals(cols), random.normals(rows * cols)];
+      const before = random.normals(cols);
+      const both = onEveryIsa((bench) => {
+        const [plain, added] = [bench.room(cols), bench.f32(before)];
+        const inputs = { x: bench.f32(x), dy: bench.f32(dy), rows, cols, eps: EPS };
+        bench.context.rmsNormWeightBackward({ ...inputs, dweight: plain, accumulate: 0 });
+        bench.context.rmsNormWeightBackward({ ...inputs, dweight: added, accumulate: 1 });
+        return Float32Array.from([...bench.read(plain, cols), ...bench.read(added, cols)]);
+      });
+      const row = (of: Float32Array, r: number) => of.subarray(r * cols, (r + 1) * cols);
+      for (let c = 0; c < cols; c += cols > 100 ? 97 : 1) {
+        const loss = (value: number) => {
+          const moved = weight.with(c, value);
+          let sum = 0;
+          for (let r = 0; r < rows; r++) sum += normLoss([...row(x, r)], moved, row(dy, r));
+          return sum;
+        };
+        // The loss is linear in the weight: any step does.
+        const slope = loss(1) - loss(0);
+        const bound = 3e-7 * Math.sqrt(rows) * 3 + 1e-7 * Math.abs(slope);
+        assertClose([both[c]!], [slope], bound, `${rows} x ${cols}: ${c}`);
+        assertClose([both[cols + c]!], [before[c]! + slope], bound + 1e-6, `${rows} x ${cols}: ${c}, added`);
+        if (rows > 100 && c > 3) break;
+      }
+    }
+  });
+
+  it("refuses bad arguments", () => {
+    using bench = new Bench();
+    const zeros = (count: number) => bench.f32(new Float32Array(count));
+    const good = { x: zeros(64), dy: zeros(64), dweight: zeros(16), rows: 4, cols: 16, eps: EPS, accumulate: 0 };
+    bench.context.rmsNormWeightBackward(good);
+    const refused = (bad: Partial<typeof good>, status: string) => {
+      assertEquals(
+        assertThrows(() => bench.context.rmsNormWeightBackward({ ...good, ...bad }), ApiqError).status,
+        status,
+      );
+    };
+    refused({ rows: 0 }, "INVALID_ARGUMENT");
+    refused({ rows: 5 }, "OUT_OF_RANGE");
+    refused({ eps: -1 }, "INVALID_ARGUMENT");
+    refused({ accumulate: 2 }, "INVALID_ARGUMENT");
+    refused({ dweight: good.x }, "INVALID_ARGUMENT");
+    refused({ dweight: good.dy.buffer.at(64) }, "INVALID_ARGUMENT");
+  });
+});
+
 describe("siluMulBackward", () => {
   const run = (gate: ArrayLike<number>, up: ArrayLike<number>, dy: ArrayLike<number>) =>
     onEveryIsa((bench) => {

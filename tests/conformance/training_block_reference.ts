@@ -15,6 +15,8 @@ export interface ReferenceLinear {
     b: Float64Array;
     rank: number;
     scale: number;
+    /** What dropout leaves of the input [rows, in]; absent: all of it. */
+    dropout?: ((x: Float64Array) => Float64Array) | undefined;
     /** DoRA: magnitude [out], and the row norms that count as constants. */
     dora: { magnitude: Float64Array; norms: Float64Array } | null;
   } | null;
@@ -24,6 +26,9 @@ export interface ReferenceBlock {
   config: DecoderConfig;
   sequences: number;
   length: number;
+  /** [rows], where several examples lie in a sequence: each row's position, and the first row of its sequence that it sees. */
+  positions?: Int32Array | undefined;
+  rowStart?: Int32Array | undefined;
   inverseFrequencies: ArrayLike<number>;
   inputNorm: Float64Array;
   postAttentionNorm: Float64Array;
@@ -64,7 +69,7 @@ export function mergedNorms({ w, outFeatures, inFeatures, lora }: ReferenceLinea
 function linear(x: Float64Array, { w, outFeatures: n, inFeatures: k, bias, lora }: ReferenceLinear): Float64Array {
   const y = product(x, w, n, k);
   if (lora) {
-    const low = product(x, lora.a, lora.rank, k);
+    const low = product(lora.dropout?.(x) ?? x, lora.a, lora.rank, k);
     const delta = product(low, lora.b, n, lora.rank);
     const { dora } = lora;
     for (let i = 0; i < y.length; i++) {
@@ -88,12 +93,14 @@ export function rmsNorm(x: Float64Array, weight: Float64Array, eps: number): Flo
   return y;
 }
 
-function rotate(x: Float64Array, heads: number, { config, length, inverseFrequencies }: ReferenceBlock): Float64Array {
+function rotate(x: Float64Array, heads: number, block: ReferenceBlock): Float64Array {
+  const { config, length, positions, inverseFrequencies } = block;
   const { headDim } = config;
   const half = headDim / 2;
   const y = new Float64Array(x.length);
   for (let first = 0; first < x.length; first += headDim) {
-    const position = Math.floor(first / (heads * headDim)) % length;
+    const row = Math.floor(first / (heads * headDim));
+    const position = positions?.[row] ?? row % length;
     for (let i = 0; i < half; i++) {
       const angle = position * inverseFrequencies[i];
       const [low, high] = [x[first + i], x[first + i + half]];
@@ -107,7 +114,7 @@ function rotate(x: Float64Array, heads: number, { config, length, inverseFrequen
 function attention(
   [q, k, v]: readonly Float64Array[],
   window: number,
-  { config, sequences, length }: ReferenceBlock,
+  { config, sequences, length, rowStart }: ReferenceBlock,
 ): Float64Array {
   const { heads, kvHeads, headDim } = config;
   const y = new Float64Array(q.length);
@@ -118,7 +125,7 @@ function attention(
     for (let t = 0; t < length; t++) {
       for (let h = 0; h < heads; h++) {
         const at = query(s, t, h);
-        const begin = window > 0 ? Math.max(0, t - window + 1) : 0;
+        const begin = Math.max(rowStart?.[s * length + t] ?? 0, window > 0 ? t - window + 1 : 0);
         const weights: number[] = [];
         for (let u = begin; u <= t; u++) {
           let score = 0;

@@ -1,4 +1,4 @@
-// Plans of rms_norm_backward and silu_mul_backward.
+// Plans of the block's backward ops, and of dropout.
 #pragma once
 
 #include "checks.h"
@@ -36,6 +36,58 @@ inline RmsNormBackwardPlan plan(ContextBase& context, const apiq_rms_norm_backwa
   require_apart(plan.dx, bytes, plan.weight, args.cols * sizeof(float), "dx and weight");
   if (plan.accumulate) require_apart(plan.dx, bytes, plan.dy, bytes, "dx and dy");
   else require_same_or_apart(plan.dx, plan.dy, bytes, "dx and dy");
+  return plan;
+}
+
+struct RmsNormWeightBackwardPlan {
+  const float* x;   // [rows, cols]
+  const float* dy;  // [rows, cols]
+  float* dweight;   // [cols]
+  uint32_t rows;
+  uint32_t cols;
+  float eps;
+  bool accumulate;
+};
+
+inline RmsNormWeightBackwardPlan plan(ContextBase& context, const apiq_rms_norm_weight_backward_args& args) {
+  require_positive(args.rows, "rows");
+  require_positive(args.cols, "cols");
+  require_flag(args.accumulate, "accumulate");
+  APIQ_REQUIRE(std::isfinite(args.eps) && args.eps >= 0, "eps: received %g, expected a finite number of at least 0",
+               static_cast<double>(args.eps));
+  const uint64_t count = uint64_t{args.rows} * args.cols;
+  const RmsNormWeightBackwardPlan plan{context.in<float>(args.x, count, "x"),
+                                       context.in<float>(args.dy, count, "dy"),
+                                       context.out<float>(args.dweight, args.cols, "dweight"),
+                                       args.rows,
+                                       args.cols,
+                                       args.eps,
+                                       args.accumulate == 1};
+  require_apart(plan.dweight, args.cols * sizeof(float), plan.x, count * sizeof(float), "dweight and x");
+  require_apart(plan.dweight, args.cols * sizeof(float), plan.dy, count * sizeof(float), "dweight and dy");
+  return plan;
+}
+
+struct DropoutPlan {
+  const float* x;  // [count]
+  float* y;        // [count]
+  uint64_t count;
+  uint64_t seed;
+  uint64_t stream;
+  float probability;
+  bool accumulate;
+};
+
+inline DropoutPlan plan(ContextBase& context, const apiq_dropout_args& args) {
+  require_positive(args.count, "count");
+  require_flag(args.accumulate, "accumulate");
+  APIQ_REQUIRE(args.probability >= 0 && args.probability < 1, "probability: received %g, expected at least 0, less than 1",
+               static_cast<double>(args.probability));
+  const DropoutPlan plan{context.in<float>(args.x, args.count, "x"), context.out<float>(args.y, args.count, "y"), args.count,
+                         args.seed, args.stream, args.probability, args.accumulate == 1};
+  const uint64_t bytes = args.count * sizeof(float);
+  if (plan.accumulate) require_apart(plan.y, bytes, plan.x, bytes, "y and x");
+  else require_same_or_apart(plan.y, plan.x, bytes, "y and x");
   return plan;
 }
 

@@ -1,4 +1,4 @@
-// Plans of mse_loss, token_nll_backward and sum_squares.
+// Plans of mse_loss, token_nll_backward and sum_squares; those of distillation are in distill.h.
 #pragma once
 
 #include "checks.h"

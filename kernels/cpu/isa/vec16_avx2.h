@@ -157,6 +157,47 @@ inline double sum(Double16 s) {
   return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
 
+struct Words16 {
+  __m256i lo;
+  __m256i hi;
+};
+struct WideWords16 {
+  Words16 high;
+  Words16 low;
+};
+
+inline Words16 broadcast_words(uint32_t word) {
+  const __m256i all = _mm256_set1_epi32(static_cast<int>(word));
+  return {all, all};
+}
+inline Words16 count_from(uint32_t first) {
+  const __m256i all = _mm256_set1_epi32(static_cast<int>(first));
+  return {_mm256_add_epi32(all, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)),
+          _mm256_add_epi32(all, _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15))};
+}
+inline Words16 xor_words(Words16 a, Words16 b) { return {_mm256_xor_si256(a.lo, b.lo), _mm256_xor_si256(a.hi, b.hi)}; }
+inline void multiply_half(__m256i a, __m256i by, __m256i* high, __m256i* low) {
+  const __m256i even = _mm256_mul_epu32(a, by);
+  const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), by);
+  *high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+  *low = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
+}
+inline WideWords16 multiply_wide(Words16 a, uint32_t by) {
+  const __m256i all = _mm256_set1_epi32(static_cast<int>(by));
+  WideWords16 r;
+  multiply_half(a.lo, all, &r.high.lo, &r.low.lo);
+  multiply_half(a.hi, all, &r.high.hi, &r.low.hi);
+  return r;
+}
+inline uint32_t at_least(Words16 a, int shift, uint32_t least) {
+  const __m256i below = _mm256_set1_epi32(static_cast<int>(least) - 1);
+  const auto half = [&](__m256i words) {
+    const __m256i value = _mm256_and_si256(_mm256_srli_epi32(words, shift), _mm256_set1_epi32(0xffff));
+    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(value, below));
+  };
+  return bits_of(half(a.lo), half(a.hi));
+}
+
 inline __m256 scale_half(__m256 v, __m256 t) {
   const __m256i n = _mm256_sub_epi32(_mm256_castps_si256(t), _mm256_set1_epi32(0x4b400000));
   const __m256i first = _mm256_srai_epi32(n, 1);

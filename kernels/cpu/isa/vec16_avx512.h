@@ -113,6 +113,32 @@ inline double sum(Double16 s) {
   return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
 
+struct Words16 {
+  __m512i v;
+};
+struct WideWords16 {
+  Words16 high;
+  Words16 low;
+};
+
+inline Words16 broadcast_words(uint32_t word) { return {_mm512_set1_epi32(static_cast<int>(word))}; }
+inline Words16 count_from(uint32_t first) {
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  return {_mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first)), lanes)};
+}
+inline Words16 xor_words(Words16 a, Words16 b) { return {_mm512_xor_si512(a.v, b.v)}; }
+inline WideWords16 multiply_wide(Words16 a, uint32_t by) {
+  const __m512i all = _mm512_set1_epi32(static_cast<int>(by));
+  const __m512i even = _mm512_mul_epu32(a.v, all);
+  const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(a.v, 32), all);
+  return {{_mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd)},
+          {_mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32))}};
+}
+inline uint32_t at_least(Words16 a, int shift, uint32_t least) {
+  const __m512i value = _mm512_and_si512(_mm512_srli_epi32(a.v, static_cast<unsigned>(shift)), _mm512_set1_epi32(0xffff));
+  return _mm512_cmpge_epu32_mask(value, _mm512_set1_epi32(static_cast<int>(least)));
+}
+
 inline Vec16 scale_by_power_of_2(Vec16 v, Vec16 t) {
   const __m512i n = _mm512_sub_epi32(_mm512_castps_si512(t.v), _mm512_set1_epi32(0x4b400000));
   const __m512i first = _mm512_srai_epi32(n, 1);

@@ -15,6 +15,9 @@
 //   Double16                                            16 sums in double precision: zero_sums(), load_sums(p), store_sums(p, s),
 //                                                       add_to(s, v), add_product(s, a, b) = s + a b rounded once, and sum(s) with
 //                                                       the tree of sum(v)
+//   Words16                                             16 32-bit words: broadcast_words(w), count_from(w) = w, w + 1 ..,
+//                                                       xor_words(a, b), multiply_wide(a, w): both words of the products
+//   at_least(a, shift, w)                               one bit a lane: whether 16 bits of a from `shift` on are at least w
 //   accumulators                                        how many Vec16 a kernel may keep in registers as sums
 //
 // A kernel is written once over Vec16 in `namespace apiq::cpu::APIQ_ISA` and compiled once per instruction set; all
@@ -165,6 +168,43 @@ inline double sum(Double16 s) {
     for (int i = 0; i < half; i++) s.lane[i] += s.lane[i + half];
   }
   return s.lane[0];
+}
+
+struct Words16 {
+  uint32_t lane[16];
+};
+struct WideWords16 {
+  Words16 high;
+  Words16 low;
+};
+
+inline Words16 count_from(uint32_t first) {
+  Words16 r;
+  for (uint32_t i = 0; i < 16; i++) r.lane[i] = first + i;
+  return r;
+}
+inline Words16 broadcast_words(uint32_t word) {
+  Words16 r;
+  for (uint32_t& lane : r.lane) lane = word;
+  return r;
+}
+inline Words16 xor_words(Words16 a, Words16 b) {
+  for (int i = 0; i < 16; i++) a.lane[i] ^= b.lane[i];
+  return a;
+}
+inline WideWords16 multiply_wide(Words16 a, uint32_t by) {
+  WideWords16 r;
+  for (int i = 0; i < 16; i++) {
+    const uint64_t product = uint64_t{by} * a.lane[i];
+    r.high.lane[i] = static_cast<uint32_t>(product >> 32);
+    r.low.lane[i] = static_cast<uint32_t>(product);
+  }
+  return r;
+}
+inline uint32_t at_least(Words16 a, int shift, uint32_t least) {
+  uint32_t mask = 0;
+  for (uint32_t i = 0; i < 16; i++) mask |= static_cast<uint32_t>((a.lane[i] >> shift & 0xffffu) >= least) << i;
+  return mask;
 }
 
 inline Vec16 scale_by_power_of_2(Vec16 v, Vec16 t) {

@@ -8,6 +8,7 @@ import { residentBytes } from "../../memory.ts";
 import { parseConfig } from "../../models/config.ts";
 import { randomDecoder } from "../../models/random.ts";
 import { SHAPES } from "../../models/shapes.ts";
+import { choice } from "../choice.ts";
 import { defineCommand, UsageError } from "../command.ts";
 import { formatBytes } from "../format.ts";
 
@@ -65,12 +66,6 @@ export const benchCommand = defineCommand({
   },
 });
 
-function choice<T extends number>(flag: string, received: number, expected: readonly T[]): T {
-  const found = expected.find((value) => value === received);
-  if (found === undefined) throw new UsageError(`${flag}: received ${received}, expected ${expected.join(", ")}`);
-  return found;
-}
-
 interface Settings {
   threads: number;
   activations: EngineOptions["activations"];
@@ -119,7 +114,7 @@ async function benchShape(
   const shape = chooseShape(config, engineOptions("", settings));
   using context = Context.open({ device: "cpu", threads: settings.threads });
   using decoder = randomDecoder(context, config, options);
-  using runner = new ModelRunner(context, decoder.weights, null, false, shape);
+  using runner = new ModelRunner(context, decoder.weights, null, shape);
   const report = await measureSpeed(context, runner, decoder.weights, shape, settings.speed, 0, settings.signal);
   const memory = { weights: decoder.weightBytes, kvCache: runner.kvBytes, resident: residentBytes() };
   const title = `${name}, ${options.bits} bits, groups of ${options.group}, head ${options.headBits} bits, random weights`;

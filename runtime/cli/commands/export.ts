@@ -6,6 +6,7 @@ const LORA: Record<ExportResult["calibratedLora"], string> = {
   none: "",
   copied: ", with its calibrated LoRA as an adapter in apiq_init",
   merged: ", its calibrated LoRA merged",
+  replaced: ", its calibrated LoRA replaced",
 };
 
 export const exportCommand = defineCommand({

@@ -68,11 +68,18 @@ export function truncatedSvd(
     orthonormalizeRows(basis, size, cols);
     right.upload(Float32Array.from(basis));
   }
-  return ritz(q, b, size, rows, cols, rank);
+  return productSvd(q, b, size, rows, cols, rank);
 }
 
-/** The singular value decomposition of q^T b, q [size, rows] with orthonormal rows. */
-function ritz(q: Float64Array, b: Float64Array, size: number, rows: number, cols: number, rank: number): TruncatedSvd {
+/** The `rank` largest singular values of q^T b, q [size, rows] with orthonormal rows and b [size, cols]. */
+export function productSvd(
+  q: Float64Array,
+  b: Float64Array,
+  size: number,
+  rows: number,
+  cols: number,
+  rank: number,
+): TruncatedSvd {
   const { values: squares, vectors } = symmetricEigen(rowProducts(b, size, cols), size);
   const values = new Float64Array(rank);
   const u = new Float32Array(rank * rows);

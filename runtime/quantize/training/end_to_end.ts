@@ -12,7 +12,7 @@ import { FrozenLora } from "../../training/frozen_lora.ts";
 import { ModelTrainer, nextTokens, trainerBytes } from "../../training/model_trainer.ts";
 import { TrainedScales } from "../../training/trained_scales.ts";
 import { linearShapes } from "../linear_shapes.ts";
-import type { MethodSettings, ModelJob, QuantizedLinear, Revision } from "../method.ts";
+import type { MethodSettings, ModelJob, Revision, StoredWeights } from "../method.ts";
 import { learningRateFactor } from "./schedule.ts";
 
 /** Of a group: float16 scale and zero, and the float32 factor with gradient and moments. */
@@ -79,7 +79,7 @@ async function train(
     let sum = 0;
     for (const [index, ids] of samples.entries()) {
       const step = index + 1;
-      const loss = trainer.gradients(nextTokens(ids), 1 / (length - 1), false) / (length - 1);
+      const loss = trainer.gradients(nextTokens(ids), 1 / (length - 1), false).sum / (length - 1);
       const norm = gradientNorm(squares, (ref) => parameters.addSquares(ref));
       const bad = [loss, norm].find((value) => !Number.isFinite(value));
       if (bad !== undefined) {
@@ -102,17 +102,19 @@ function gradientNorm(squares: DeviceBuffer, add: (sum: Ref) => void): number {
   return Math.sqrt(squares.download(new Float64Array(1))[0]);
 }
 
-/** Stored scales times their factors; minima of float zeros are moved along, as w = scale q + min. */
 function revision(factors: ReadonlyMap<string, Float32Array>): Revision {
-  return (module, linear) => {
-    const by = factors.get(module);
-    const { weights, lora } = linear;
-    if (!by || weights.family === "dense") return linear;
-    const times = (values: Float32Array): Float32Array => values.map((value, group) => value * by[group]);
-    if (weights.family === "affine") {
-      const zeros = weights.zero === "float" ? times(weights.zeros) : weights.zeros;
-      return { weights: { ...weights, scales: times(weights.scales), zeros }, lora } satisfies QuantizedLinear;
-    }
-    return { weights: { ...weights, scales: times(weights.scales), double: null }, lora };
-  };
+  return (module, { weights, lora }) => ({ weights: scaledWeights(weights, factors.get(module)), lora });
+}
+
+/**
+ * Stored scales times their factors; minima of float zeros are moved along, as w = scale q + min.
+ *
+ * @param by [out, in / group]; absent: all 1
+ */
+export function scaledWeights(weights: StoredWeights, by: Float32Array | undefined): StoredWeights {
+  if (!by || weights.family === "dense") return weights;
+  const times = (values: Float32Array): Float32Array => values.map((value, group) => value * by[group]);
+  if (weights.family === "lut") return { ...weights, scales: times(weights.scales), double: null };
+  const zeros = weights.zero === "float" ? times(weights.zeros) : weights.zeros;
+  return { ...weights, scales: times(weights.scales), zeros };
 }

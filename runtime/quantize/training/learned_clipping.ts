@@ -6,9 +6,9 @@
  *   scale = (h - l) / (2^bits - 1),  zero = round(-l / scale),  weight = scale (clamp(round(w / scale) + zero) - zero)
  */
 import type { Context, Ref } from "../../../ffi/mod.ts";
+import type { ParameterGroup } from "../../training/parameters.ts";
 import { readAffine } from "../affine.ts";
 import type { AffineWeights } from "../method.ts";
-import type { ParameterGroup } from "./parameters.ts";
 import type { QuantizerStart } from "./recipe.ts";
 import { groupsOf, type QuantizerShape, vectors, type WeightQuantizer } from "./weight_quantizer.ts";
 

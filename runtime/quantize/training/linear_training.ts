@@ -2,9 +2,9 @@
 import type { Context } from "../../../ffi/mod.ts";
 import { blockLinears, type Linear } from "../../models/weights.ts";
 import type { TrainableLinear } from "../../ops/training.ts";
+import { ParameterGroup } from "../../training/parameters.ts";
 import type { BlockJob, QuantizedLinear } from "../method.ts";
 import { initialLora, LoraTraining, loraParameterSizes } from "./lora.ts";
-import { ParameterGroup } from "./parameters.ts";
 import type { Recipe, TrainingView } from "./recipe.ts";
 import { type StartingPoint, startingPoint } from "./starting_point.ts";
 import type { QuantizerShape, WeightQuantizer } from "./weight_quantizer.ts";

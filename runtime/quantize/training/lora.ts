@@ -3,10 +3,10 @@ import type { Context, Ref } from "../../../ffi/mod.ts";
 import type { Linear } from "../../models/weights.ts";
 import { matmul } from "../../ops/matmul.ts";
 import type { TrainableLora } from "../../ops/training.ts";
+import type { ParameterGroup } from "../../training/parameters.ts";
 import { roundToHalf } from "../lut.ts";
 import type { LoraMatrices, MethodSettings } from "../method.ts";
 import { uniform } from "../random.ts";
-import type { ParameterGroup } from "./parameters.ts";
 
 /** First values of A [rank, in], B [out, rank] and, for DoRA, the magnitude [out]. */
 export interface InitialLora {
@@ -17,8 +17,17 @@ export interface InitialLora {
 
 type LoraSettings = Pick<MethodSettings, "rank" | "alpha" | "dora">;
 
+/** Of a matrix [out, in]. */
+interface MatrixShape {
+  readonly outFeatures: number;
+  readonly inFeatures: number;
+}
+
 /** Sizes of the tensors that `LoraTraining` takes from a parameter group. */
-export function loraParameterSizes({ weight }: Linear, { rank, dora }: LoraSettings): readonly number[] {
+export function loraParameterSizes(
+  { weight }: { readonly weight: MatrixShape },
+  { rank, dora }: Pick<LoraSettings, "rank" | "dora">,
+): readonly number[] {
   return [rank * weight.inFeatures, weight.outFeatures * rank, ...(dora ? [weight.outFeatures] : [])];
 }
 

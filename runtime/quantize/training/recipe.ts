@@ -1,9 +1,9 @@
 /** What distinguishes the methods that train: which parameters there are, and how they make a weight. */
 import type { Context, Ref } from "../../../ffi/mod.ts";
 import type { Linear } from "../../models/weights.ts";
+import type { GroupSettings, ParameterGroup } from "../../training/parameters.ts";
 import type { MethodSettings } from "../method.ts";
 import type { InitialLora, LoraTraining } from "./lora.ts";
-import type { GroupSettings, ParameterGroup } from "./parameters.ts";
 import type { QuantizerShape, WeightQuantizer } from "./weight_quantizer.ts";
 
 /** Parameters of the quantizer that share a learning rate. */

@@ -7,10 +7,10 @@
  * where clamps are to 0 .. 2^bits - 1 and rounding has derivative 1.
  */
 import type { Context, Ref } from "../../../ffi/mod.ts";
+import type { ParameterGroup } from "../../training/parameters.ts";
 import { readAffine } from "../affine.ts";
 import { roundToHalf } from "../lut.ts";
 import type { AffineWeights } from "../method.ts";
-import type { ParameterGroup } from "./parameters.ts";
 import type { QuantizerStart } from "./recipe.ts";
 import { groupsOf, type QuantizerShape, vectors, type WeightQuantizer } from "./weight_quantizer.ts";
 

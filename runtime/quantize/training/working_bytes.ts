@@ -1,9 +1,9 @@
 /** Device memory that training takes besides a block's weights and streams, for --dry-run. */
 import type { DecoderConfig } from "../../models/config.ts";
 import { trainingArenaBytes } from "../../ops/training.ts";
+import { parameterBytes } from "../../training/parameters.ts";
 import { groupShapes, type LinearShape, linearShapes } from "../linear_shapes.ts";
 import type { MethodSettings } from "../method.ts";
-import { parameterBytes } from "./parameters.ts";
 import type { Recipe } from "./recipe.ts";
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);

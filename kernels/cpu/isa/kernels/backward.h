@@ -24,6 +24,21 @@ void rms_norm_backward(const float* x, const float* weight, const float* dy, flo
   });
 }
 
+void rms_norm_weight_backward(const float* x, const float* dy, double* sums, uint32_t rows, uint32_t cols, float eps) {
+  for (uint32_t row = 0; row < rows; row++, x += cols, dy += cols) {
+    Double16 squares = zero_sums();
+    each16(cols, [&](uint64_t i, auto lanes) {
+      const Vec16 v = load(x + i, lanes);
+      squares = add_product(squares, v, v);
+    });
+    const double scale = 1.0 / __builtin_sqrt(sum(squares) / cols + static_cast<double>(eps));
+    const Vec16 s = broadcast(static_cast<float>(scale));
+    each16(cols, [&](uint64_t i, auto lanes) {
+      store_sums(sums + i, add_product(load_sums(sums + i), mul(load(x + i, lanes), s), load(dy + i, lanes)));
+    });
+  }
+}
+
 // silu' = s (1 + gate (1 - s))
 void silu_mul_backward(const float* gate, const float* up, const float* dy, float* dgate, float* dup, uint64_t count) {
   const Vec16 one = broadcast(1.0f);

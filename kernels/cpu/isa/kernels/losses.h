@@ -42,5 +42,41 @@ void softmax(const float* x, float scale, float* y, uint64_t count) {
   each16(count, [&](uint64_t i, auto lanes) { store(y + i, mul(load(y + i, lanes), by), lanes); });
 }
 
+float largest_value_of(const float* x, uint64_t count) {
+  Vec16 most = broadcast(-__builtin_inff());
+  each16(count, [&](uint64_t i, auto lanes) { most = max(most, load_logits(x + i, lanes)); });
+  return maximum(most);
+}
+
+// Lanes add up 4,096 terms at a time in float32, as in softmax.
+double exp_sum(const float* x, uint64_t count, float shift, float by) {
+  constexpr uint64_t chunk = 4096;
+  const Vec16 less_by = broadcast(shift);
+  const Vec16 times = broadcast(by);
+  double total = 0;
+  for (uint64_t first = 0; first < count; first += chunk) {
+    Vec16 part = zero();
+    each16(count - first < chunk ? count - first : chunk, [&](uint64_t i, auto lanes) {
+      part = add(part, exp(mul(sub(load_logits(x + first + i, lanes), less_by), times)));
+    });
+    total += static_cast<double>(sum(part));
+  }
+  return total;
+}
+
+void add_exps(const float* x, float* y, uint64_t count, ExpTerm a, ExpTerm b) {
+  const auto term = [](Vec16 v, ExpTerm t) {
+    return mul(broadcast(t.factor), exp(mul(sub(v, broadcast(t.shift)), broadcast(t.by))));
+  };
+  if (b.factor == 0) {
+    each16(count, [&](uint64_t i, auto lanes) { store(y + i, term(load_logits(x + i, lanes), a), lanes); });
+    return;
+  }
+  each16(count, [&](uint64_t i, auto lanes) {
+    const Vec16 v = load_logits(x + i, lanes);
+    store(y + i, add(term(v, a), term(v, b)), lanes);
+  });
+}
+
 }  // namespace
 }  // namespace apiq::cpu::APIQ_ISA

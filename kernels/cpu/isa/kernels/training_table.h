@@ -5,6 +5,7 @@
 #include "adamw.h"
 #include "backward.h"
 #include "columns.h"
+#include "dropout.h"
 #include "losses.h"
 #include "quantizer.h"
 
@@ -16,10 +17,15 @@ const TrainingKernels training_kernels = {
     .scale_rows = scale_rows,
     .dot_rows = dot_rows,
     .sum_squares = sum_squares,
+    .dropout = dropout,
     .rms_norm_backward = rms_norm_backward,
+    .rms_norm_weight_backward = rms_norm_weight_backward,
     .silu_mul_backward = silu_mul_backward,
     .mse = mse,
     .softmax = softmax,
+    .largest_value = largest_value_of,
+    .exp_sum = exp_sum,
+    .add_exps = add_exps,
     .adamw = adamw,
     .group_range = group_range,
     .clip_range = clip_range,

@@ -11,24 +11,16 @@
  *   result/                 the result while it is written
  *   lock                    locked by the process that writes here; holds its id
  */
-import {
-  appendFileSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { FileLock } from "../../ffi/mod.ts";
 import { isObject, type JsonObject } from "../formats/json.ts";
 import {
+  emptyFolder,
   LOCK,
   makeFolder,
   partialPath,
+  publishResult,
   REPORT,
   readSettings,
   refuseChanges,
@@ -129,22 +121,12 @@ export class TrainingFolder implements Disposable {
 
   /** Gives the result its name, log and report with it, and removes everything else. */
   publish(out: string): void {
-    const result = join(this.dir, RESULT);
-    for (const name of [LOG, REPORT]) copyFileSync(join(this.dir, name), join(result, name));
-    // An empty folder may be there: renaming replaces it.
-    renameSync(result, out);
-    rmSync(this.dir, { recursive: true, force: true });
+    publishResult(this.dir, join(this.dir, RESULT), out, [LOG, REPORT]);
   }
 
   [Symbol.dispose](): void {
     this.#lock[Symbol.dispose]();
   }
-}
-
-export function emptyFolder(path: string): string {
-  rmSync(path, { recursive: true, force: true });
-  mkdirSync(path);
-  return path;
 }
 
 /** @throws where `dir` holds what is no run's: at the end the folder is removed */

@@ -7,7 +7,7 @@
  *
  * A run that is stopped here begins the phase anew, to the same bytes.
  */
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Context } from "../../ffi/mod.ts";
 import { openCheckpoint } from "../formats/checkpoint.ts";
@@ -20,6 +20,7 @@ import { checkResult } from "./check_result.ts";
 import { linearRecords } from "./linear_records.ts";
 import { LossRecorder } from "./loss_recorder.ts";
 import type { MethodEvent, MethodSettings, QuantizationMethod, Revision } from "./method.ts";
+import { emptyFolder } from "./partial_folder.ts";
 import { loadBlock, type Source } from "./source.ts";
 
 const FINISHED = "finished";
@@ -76,12 +77,6 @@ export async function finishModel(options: ModelPhaseOptions): Promise<FinishedM
 /** What is there of the phase belongs to blocks that are not: for a run that makes blocks. */
 export function discardModelPhase(dir: string): void {
   rmSync(join(dir, FINISHED), { recursive: true, force: true });
-}
-
-function emptyFolder(path: string): string {
-  rmSync(path, { recursive: true, force: true });
-  mkdirSync(path);
-  return path;
 }
 
 async function runMethod(options: ModelPhaseOptions, losses: LossRecorder): Promise<Revision> {

@@ -99,15 +99,27 @@ export class PartialFolder implements Disposable {
 
   /** Gives the finished model its name, log and report with it, and removes everything else. */
   publish(model: string, out: string): void {
-    for (const name of [LOG, REPORT]) copyFileSync(join(this.dir, name), join(model, name));
-    // An empty folder may be there: renaming replaces it.
-    renameSync(model, out);
-    rmSync(this.dir, { recursive: true, force: true });
+    publishResult(this.dir, model, out, [LOG, REPORT]);
   }
 
   [Symbol.dispose](): void {
     this.#lock[Symbol.dispose]();
   }
+}
+
+/** Gives the folder `result` the name `out`, with `files` of the partial folder `dir` in it, and removes what else that holds. */
+export function publishResult(dir: string, result: string, out: string, files: readonly string[]): void {
+  for (const name of files) copyFileSync(join(dir, name), join(result, name));
+  // An empty folder may be there: renaming replaces it.
+  renameSync(result, out);
+  rmSync(dir, { recursive: true, force: true });
+}
+
+/** Makes the folder anew. */
+export function emptyFolder(path: string): string {
+  rmSync(path, { recursive: true, force: true });
+  mkdirSync(path);
+  return path;
 }
 
 /** @throws where the result could not take the name `out`: all but an empty folder would be overwritten */

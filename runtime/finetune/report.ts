@@ -1,6 +1,6 @@
 /** report.html of a run: curves of losses, norms and rates, and settings, on one page that needs no script and no network. */
 import { formatBytes, formatDuration, formatNumber } from "../cli/format.ts";
-import { writeFileAtomically } from "../formats/atomic.ts";
+import { writeText } from "../formats/atomic.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { STYLE } from "../quantize/report.ts";
 import { escapeHtml } from "../quantize/report_charts.ts";
@@ -26,8 +26,7 @@ export async function writeReport(
   steps: number,
   result?: FinetuneResult,
 ): Promise<void> {
-  const page = new TextEncoder().encode(reportPage(head, settings, records, steps, result));
-  await writeFileAtomically(path, (write) => write(page));
+  await writeText(path, reportPage(head, settings, records, steps, result));
 }
 
 export function reportPage(

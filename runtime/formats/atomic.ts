@@ -36,8 +36,12 @@ export async function writeFileAtomically(path: string, body: (write: Write) => 
   }
 }
 
+export async function writeText(path: string, text: string): Promise<void> {
+  await writeFileAtomically(path, (write) => write(new TextEncoder().encode(text)));
+}
+
 export async function writeJson(path: string, value: unknown): Promise<void> {
-  await writeFileAtomically(path, (write) => write(new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`)));
+  await writeText(path, `${JSON.stringify(value, null, 2)}\n`);
 }
 
 /**

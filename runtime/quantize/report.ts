@@ -1,6 +1,6 @@
 /** report.html of a run: loss curves, weight errors and settings on one page that needs no script and no network. */
 import { formatBytes, formatDuration, formatNumber } from "../cli/format.ts";
-import { writeFileAtomically } from "../formats/atomic.ts";
+import { writeText } from "../formats/atomic.ts";
 import type { JsonObject } from "../formats/json.ts";
 import type { BlockRecord } from "./block_file.ts";
 import type { MethodOption } from "./method.ts";
@@ -64,8 +64,7 @@ export async function writeReport(
   layers: number,
   result?: ReportResult,
 ): Promise<void> {
-  const page = new TextEncoder().encode(reportPage(head, settings, records, layers, result));
-  await writeFileAtomically(path, (write) => write(page));
+  await writeText(path, reportPage(head, settings, records, layers, result));
 }
 
 export function reportPage(

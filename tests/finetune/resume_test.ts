@@ -1,19 +1,15 @@
 /** A run that is stopped, however, continues from its last state and ends with the same bytes. */
-
 import { Buffer } from "node:buffer";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import { setTimeout } from "node:timers/promises";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { finetune } from "../../runtime/finetune/finetune.ts";
 import type { FinetuneOptions } from "../../runtime/finetune/options.ts";
+import { startCommand, stopWhen } from "../command_process.ts";
 import { createDenseModel, type DenseModel } from "../fixtures/dense_model.ts";
 import { RUNTIMES, type Runtime } from "../http/server_process.ts";
-import { repositoryRoot } from "../shared.ts";
 import { contents, numbersOf, packed, readLog, smallOptions, temporaryFolder } from "./run.ts";
 
 function assertSameResult(a: string, b: string): void {
@@ -147,25 +143,20 @@ for (const runtime of RUNTIMES) {
 }
 
 /** Sends `signal` when step `after` is in the log; gives what the process printed. */
-async function stopped(
+function stopped(
   runtime: Runtime,
   model: DenseModel,
   options: FinetuneOptions,
   signal: NodeJS.Signals,
   after: number,
 ): Promise<string> {
-  const { child, done } = command(runtime, model, options);
   const log = join(`${options.out}.partial`, "train.jsonl");
   const made = (): number => (existsSync(log) ? readFileSync(log, "utf8").split('"type":"step"').length - 1 : -1);
-  while (made() < after && child.exitCode === null) await setTimeout(5);
-  child.kill(signal);
-  const { code, errors } = await done;
-  if (code === 0) throw new Error(`The run ended before it could be stopped: ${errors}`);
-  return errors;
+  return stopWhen(command(runtime, model, options), signal, () => made() >= after);
 }
 
 function command(runtime: Runtime, model: DenseModel, { out, data, settings, lora }: FinetuneOptions) {
-  const flags = {
+  return startCommand(runtime, ["finetune", model.dir], {
     out,
     data: data.file,
     "seq-len": settings.length,
@@ -177,16 +168,5 @@ function command(runtime: Runtime, model: DenseModel, { out, data, settings, lor
     alpha: lora.alpha,
     "save-every": 1,
     threads: 1,
-  };
-  const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, `${value}`]);
-  const child = spawn(`${repositoryRoot}scripts/apiq`, ["finetune", model.dir, ...args], {
-    stdio: ["ignore", "ignore", "pipe"],
-    env: { ...process.env, APIQ_RUNTIME: runtime },
   });
-  let errors = "";
-  child.stderr.on("data", (chunk: Uint8Array) => {
-    errors += new TextDecoder().decode(chunk);
-  });
-  const done = once(child, "close").then(([code]) => ({ code: code as number | null, errors }));
-  return { child, done };
 }

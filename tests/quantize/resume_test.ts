@@ -1,16 +1,12 @@
 /** A run that is stopped, however, continues behind its last finished block and ends with the same bytes. */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import process from "node:process";
-import { setTimeout } from "node:timers/promises";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { type QuantizeOptions, quantize } from "../../runtime/quantize/pipeline.ts";
+import { startCommand, stopWhen } from "../command_process.ts";
 import { createDenseModel, type DenseModel } from "../fixtures/dense_model.ts";
 import { RUNTIMES, type Runtime } from "../http/server_process.ts";
-import { repositoryRoot } from "../shared.ts";
 import { smallRun, temporaryFolder } from "./run.ts";
 
 /** All files under a folder with their bytes, but for the two that tell times. */
@@ -153,18 +149,13 @@ for (const runtime of RUNTIMES) {
 }
 
 /** Sends `signal` when the first block is there; gives what the process printed. */
-async function stopped(runtime: Runtime, model: DenseModel, options: QuantizeOptions, signal: NodeJS.Signals) {
-  const { child, done } = command(runtime, model, options);
+function stopped(runtime: Runtime, model: DenseModel, options: QuantizeOptions, signal: NodeJS.Signals) {
   const block = join(`${options.out}.partial`, "block-000.safetensors");
-  while (!existsSync(block) && child.exitCode === null) await setTimeout(5);
-  child.kill(signal);
-  const { code, errors } = await done;
-  if (code === 0) throw new Error(`The run ended before it could be stopped: ${errors}`);
-  return errors;
+  return stopWhen(command(runtime, model, options), signal, () => existsSync(block));
 }
 
 function command(runtime: Runtime, model: DenseModel, { out, calibration, settings, method }: QuantizeOptions) {
-  const flags = {
+  return startCommand(runtime, ["quantize", model.dir], {
     out,
     method: method.name,
     data: calibration.data,
@@ -176,16 +167,5 @@ function command(runtime: Runtime, model: DenseModel, { out, calibration, settin
     alpha: settings.alpha,
     epochs: settings.epochs,
     threads: 2,
-  };
-  const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, `${value}`]);
-  const child = spawn(`${repositoryRoot}scripts/apiq`, ["quantize", model.dir, ...args], {
-    stdio: ["ignore", "ignore", "pipe"],
-    env: { ...process.env, APIQ_RUNTIME: runtime },
   });
-  let errors = "";
-  child.stderr.on("data", (chunk: Uint8Array) => {
-    errors += new TextDecoder().decode(chunk);
-  });
-  const done = once(child, "close").then(([code]) => ({ code: code as number | null, errors }));
-  return { child, done };
 }

@@ -20,6 +20,7 @@ export const ISA_AUTO = 0;
 export const ISA_SCALAR = 1;
 export const ISA_AVX2 = 2;
 export const ISA_AVX512 = 3;
+export const ISA_AVX512_BF16 = 4;
 
 // element types
 export const F32 = 0;
@@ -42,5 +43,9 @@ export const GPTQ_V2 = 1;
 // how a packed linear treats its input
 export const ACTIVATIONS_INT8 = 0;
 export const ACTIVATIONS_F32 = 1;
+
+// how a product takes its factors
+export const COMPUTE_F32 = 0;
+export const COMPUTE_BF16 = 1;
 
 export const MAX_PARTS = 4;

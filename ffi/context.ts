@@ -1,7 +1,7 @@
 /** A device with its memory and its stream of ops: everything that runs, runs in a context. */
 
 import { decodeCounters, encode } from "./codec.ts";
-import { ISA_AUTO, ISA_AVX2, ISA_AVX512, ISA_SCALAR } from "./constants.ts";
+import { ISA_AUTO, ISA_AVX2, ISA_AVX512, ISA_AVX512_BF16, ISA_SCALAR } from "./constants.ts";
 import { ContextHandle } from "./context_handle.ts";
 import { DeviceBuffer, handleOf } from "./device_buffer.ts";
 import { Graph } from "./graph.ts";
@@ -10,7 +10,13 @@ import { type Device, libraryPath, loadLibrary } from "./library.ts";
 import { readText } from "./status.ts";
 import type * as args from "./types.ts";
 
-const ISAS = { auto: ISA_AUTO, scalar: ISA_SCALAR, avx2: ISA_AVX2, avx512: ISA_AVX512 } as const;
+const ISAS = {
+  auto: ISA_AUTO,
+  scalar: ISA_SCALAR,
+  avx2: ISA_AVX2,
+  avx512: ISA_AVX512,
+  avx512bf16: ISA_AVX512_BF16,
+} as const;
 export type Isa = keyof typeof ISAS;
 
 export interface ContextOptions {

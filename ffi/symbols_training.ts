@@ -46,6 +46,8 @@ export const TRAINING_STRUCTS = {
     ldc: "uint32_t",
     alpha: "float",
     beta: "float",
+    compute: "uint32_t",
+    reserved: "uint32_t",
   },
   apiq_scale_columns_args: {
     x: "apiq_ref",

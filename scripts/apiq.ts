@@ -1,6 +1,7 @@
 /** The command line: composes the commands of runtime/cli and serve. Started by scripts/apiq. */
 import { readFileSync } from "node:fs";
 import process from "node:process";
+import { adaptersCommands } from "../runtime/cli/commands/adapters.ts";
 import { benchCommand } from "../runtime/cli/commands/bench.ts";
 import { chatCommand } from "../runtime/cli/commands/chat.ts";
 import { evalClassifyCommand } from "../runtime/cli/commands/eval_classify.ts";
@@ -40,6 +41,7 @@ const program = {
     mergeCommand,
     inspectCommand,
     planCommand,
+    ...adaptersCommands,
     benchCommand,
     evalPplCommand,
     evalNllCommand,

@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
-import { isMain, main, root, run } from "./setup.mjs";
+import { isClone, isMain, main, root, run } from "./setup.mjs";
 
 const build = `${root}build`;
 /** Written after a build that succeeded; its time is the build's beginning. */
@@ -15,7 +15,7 @@ export function ensureNative() {
 }
 
 function buildNative() {
-  console.error("Building the kernel library (cmake)");
+  console.error("Building the kernel library (cmake); this takes some minutes and is done once");
   for (const tool of ["cmake", "c++"]) {
     if (!exists(tool))
       throw new Error(`Cannot build the kernel library: no ${tool}. On Debian: apt-get install cmake g++ ninja-build`);
@@ -24,7 +24,9 @@ function buildNative() {
   if (isFromElsewhere()) rmSync(build, { recursive: true });
   const generator = existsSync(`${build}/CMakeCache.txt`) || !exists("ninja") ? [] : ["-G", "Ninja"];
   run("cmake", ["-S", "kernels", "-B", "build", ...generator, "-DCMAKE_BUILD_TYPE=Release"]);
-  run("cmake", ["--build", "build", "--parallel", String(availableParallelism())]);
+  // An installed package needs no test programs.
+  const targets = isClone ? [] : ["--target", "apiq_cpu", ...(exists("nvcc") ? ["apiq_cuda"] : [])];
+  run("cmake", ["--build", "build", "--parallel", String(availableParallelism()), ...targets]);
   writeFileSync(stamp, `${begin.toISOString()}\n`);
 }
 

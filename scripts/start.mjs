@@ -2,11 +2,13 @@
 
 import { spawn } from "node:child_process";
 import { ensureNative } from "./build.mjs";
+import { ensurePage } from "./build_page.mjs";
 import { ensureDependencies, main, root } from "./setup.mjs";
 
 await main(() => {
   ensureDependencies();
   ensureNative();
+  ensurePage();
   // Paths among the arguments are relative to where npm was called, not to where package.json lies.
   const cwd = process.env.npm_lifecycle_event === "start" ? (process.env.INIT_CWD ?? root) : process.cwd();
   const server = spawn(`${root}scripts/apiq`, ["serve", ...process.argv.slice(2)], { cwd, stdio: "inherit" });

@@ -3,7 +3,7 @@
  * with one line `N passed, N failed, N skipped` over all of them. With filters only test files and native test programs
  * whose path contains one of them run.
  *
- *   types      tsc --noEmit                              counts as one test
+ *   types      tsc --noEmit, and the same for the page   count as a test each
  *   format     biome check, format and lint              counts as one test
  *   native     build/tests/* and the CUDA kernels on the host's block emulator; each prints `N passed, N failed`
  *   bun        every *_test.ts and *_test.mjs
@@ -15,6 +15,8 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ensureNative } from "./build.mjs";
+import { ensurePage } from "./build_page.mjs";
+import { ensureChromium } from "./chromium.mjs";
 import { ensureDependencies, main, root, runtimeBinary } from "./setup.mjs";
 import { tally, testCases } from "./test_report.mjs";
 
@@ -28,6 +30,7 @@ const DENO_FOLDERS = [
   "tests/golden/training_",
   "tests/golden/finetune",
   "runtime/engine/",
+  "tests/adapters/",
   "runtime/eval/",
   "runtime/cli/commands/eval",
   "tests/quantize/",
@@ -55,6 +58,13 @@ function show(command, args) {
 
 function check(command, args) {
   return show(process.execPath, [`${root}node_modules/${command}`, ...args]) === 0 ? { passed: 1 } : { failed: 1 };
+}
+
+/** The page is written for browsers and has a configuration of its own. */
+function types() {
+  const results = [["--noEmit"], ["--noEmit", "-p", "serve/page"]].map((args) => check("typescript/bin/tsc", args));
+  const count = (outcome) => results.reduce((sum, result) => sum + (result[outcome] ?? 0), 0);
+  return { passed: count("passed"), failed: count("failed") };
 }
 
 function runtimeTests(status, report) {
@@ -119,7 +129,7 @@ function isProgram(path) {
 }
 
 const STAGES = [
-  { name: "types", run: () => check("typescript/bin/tsc", ["--noEmit"]), always: false },
+  { name: "types", run: types, always: false },
   {
     name: "format",
     run: () => check("@biomejs/biome/bin/biome", ["check", "--error-on-warnings", "."]),
@@ -154,6 +164,8 @@ await main(() => {
     const build = timed("build", () => {
       ensureDependencies();
       ensureNative();
+      ensurePage();
+      ensureChromium();
       return {};
     });
     results.push(build);

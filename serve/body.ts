@@ -4,12 +4,33 @@ import { bodyLimit } from "hono/body-limit";
 import { ApiError, invalidRequest } from "./errors.ts";
 
 /** Refuses larger bodies, before or while they are read. */
-export function limitBody(maxBytes: number, answerError: (error: ApiError) => Response): MiddlewareHandler {
+export function limitBody(maxBytes: number): MiddlewareHandler {
   const message = `Cannot read request: its body is too large, expected at most ${maxBytes} bytes`;
   return bodyLimit({
     maxSize: maxBytes,
-    onError: () => answerError(new ApiError(413, "request_too_large", message)),
+    onError: () => {
+      throw new ApiError(413, "request_too_large", message);
+    },
   });
+}
+
+/** Refuses bodies that trickle in. Reads the body; whoever asks for it later has it at once. */
+export function limitBodyTime(seconds: number): MiddlewareHandler {
+  return async (c, next) => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<never>((_, reject) => {
+      const message = `Cannot read request: its body took longer than ${seconds} s (--body-timeout)`;
+      const error = new ApiError(408, "body_timeout", message, null, { connection: "close" });
+      timer = setTimeout(() => reject(error), seconds * 1000);
+    });
+    try {
+      // Why a body cannot be read at all is said by who reads it.
+      await Promise.race([late, c.req.arrayBuffer().catch(() => {})]);
+    } finally {
+      clearTimeout(timer);
+    }
+    await next();
+  };
 }
 
 const [QUOTE, BACKSLASH] = [0x22, 0x5c];

@@ -1,14 +1,22 @@
 /** `apiq serve` */
-import { basename, resolve } from "node:path";
-import { defineCommand, UsageError } from "../runtime/cli/command.ts";
-import { ENGINE_FLAGS, engineClientOptions } from "../runtime/cli/engine_flags.ts";
+import process from "node:process";
+import { defineCommand } from "../runtime/cli/command.ts";
 import { formatDuration } from "../runtime/cli/format.ts";
 import type { Output } from "../runtime/cli/output.ts";
-import type { EngineState } from "../runtime/engine/client.ts";
 import type { EngineModelInfo } from "../runtime/engine/protocol.ts";
+import { servedModelOptions } from "./adapters/flags.ts";
 import { ApiKeys } from "./api_keys.ts";
+import { checkSettings } from "./config/check.ts";
+import { printConfig } from "./config/print.ts";
+import { SERVE_FLAGS, type Settings } from "./config/serve_flags.ts";
+import { resolveSettings } from "./config/settings.ts";
+import { reportEngine } from "./engine_report.ts";
 import { noModel } from "./errors.ts";
-import { type Server, startServer } from "./server.ts";
+import { LineWriter } from "./logging/line_writer.ts";
+import { createLog } from "./logging/log.ts";
+import { standardError } from "./logging/standard_error.ts";
+import { type Server, type ServerOptions, startServer } from "./server.ts";
+import type { Tracing } from "./tracing/tracing.ts";
 
 /** `version` is what /health reports. */
 export function serveCommand(version: string) {
@@ -17,88 +25,76 @@ export function serveCommand(version: string) {
     summary: "answer OpenAI's API over HTTP",
     description:
       "Serves a model over an OpenAI-compatible HTTP API until stopped (Ctrl-C or SIGTERM). Without --model it serves too,\n" +
-      "and says on /health and in errors how to get a model.",
-    flags: {
-      model: { type: "string", summary: "folder of the model", placeholder: "DIR" },
-      host: { type: "string", summary: "address to listen on", placeholder: "ADDRESS", default: "127.0.0.1" },
-      port: { type: "integer", summary: "port to listen on; 0 takes any free one", default: 8000, min: 0, max: 65535 },
-      servedModelName: { type: "string", summary: "name in the API (default: the folder's)", placeholder: "NAME" },
-      // A million tokens of text; a longer conversation fits no model here.
-      maxBody: { type: "bytes", summary: "largest request body", default: "4M", min: 1024 },
-      maxQueue: { type: "integer", summary: "answers that may wait; more are refused with 429", default: 256, min: 0 },
-      apiKeyFile: {
-        type: "string",
-        summary: "file with the keys that clients must send, one a line",
-        placeholder: "FILE",
-      },
-      ...ENGINE_FLAGS,
-    },
+      "and says on /health and in errors how to get a model. Every flag can be set by a variable (APIQ_MAX_QUEUE for\n" +
+      "--max-queue) or in apiq.toml (max-queue = 100); flags come before variables, variables before the file.",
+    flags: SERVE_FLAGS,
     examples: [
       "apiq serve --model ./SmolLM2 --port 8080",
       "apiq serve --model ./base --adapter sql=./sql-adapter --served-model-name base",
+      "apiq serve --config ./apiq.toml --print-config",
     ],
-    async run({ flags, out, signal }) {
-      if (flags.model === undefined && flags.adapter.length > 0)
-        throw new UsageError("Cannot load --adapter without --model");
-      const server = await startServer({
-        hostname: flags.host,
-        port: flags.port,
-        version,
-        maxBodyBytes: flags.maxBody,
-        maxQueue: flags.maxQueue,
-        apiKeys: flags.apiKeyFile === undefined ? undefined : ApiKeys.read(flags.apiKeyFile),
-        model: flags.model === undefined ? undefined : modelOptions(flags.model, flags.servedModelName, flags),
-        onEngineState: reportState(out),
-        log: (text) => out.error(text),
-      });
+    async run({ flags, given, out, signal }) {
+      const resolved = resolveSettings({ flags, given }, process.env, "");
+      if (resolved.settings.printConfig) {
+        out.line(printConfig(resolved));
+        return 0;
+      }
+      checkSettings(resolved);
+      const lines = new LineWriter(await standardError());
+      const server = await startServer(await serverOptions(resolved.settings, version, out, lines));
       try {
         const stopped = aborted(signal);
-        const model = await Promise.race([stopped, server.served?.engine.ready()]);
+        const model = await Promise.race([stopped, server.served?.ready()]);
         if (!signal.aborted) announce(server, model ?? undefined, version, out);
         await stopped;
-        out.note("Stopping: running answers have a moment to finish");
         return 0;
       } finally {
         await server.stop();
+        await lines.flush();
       }
     },
   });
 }
 
-function modelOptions(model: string, name: string | undefined, flags: Parameters<typeof engineClientOptions>[1]) {
-  const dir = resolve(model);
-  return { dir, name: name ?? basename(dir), engine: engineClientOptions(dir, flags) };
-}
-
-/** Loading as a progress bar, deaths of the engine as errors. */
-function reportState(out: Output): (state: EngineState) => void {
-  let progress = out.progress("loading", 0, "bytes");
-  return (state) => {
-    switch (state.status) {
-      case "loading":
-        progress.update(state.done, { label: state.stage, total: state.total });
-        break;
-      case "ready":
-        progress.end();
-        progress = out.progress("loading", 0, "bytes");
-        break;
-      case "restarting":
-        progress.end();
-        out.error(
-          `The engine stopped (${state.error}); it is started again, for the ${ordinal(state.crashes)} time in a row`,
-        );
-        break;
-      case "failed":
-      case "closed":
-        progress.end();
-        break;
-    }
+/** Throws what reading key files or folders throws. */
+async function serverOptions(
+  settings: Settings,
+  version: string,
+  out: Output,
+  lines: LineWriter,
+): Promise<ServerOptions> {
+  const { host, otlpEndpoint } = settings;
+  const model = await servedModelOptions(settings);
+  const apiKeys = ApiKeys.read(settings.apiKeyFile, settings.adminKeyFile);
+  const log = await createLog({
+    format: settings.logFormat ?? (process.stderr.isTTY ? "pretty" : "json"),
+    level: settings.logLevel,
+    write: (line) => lines.write(line),
+  });
+  return {
+    hostname: host,
+    port: settings.port,
+    version,
+    maxBodyBytes: settings.maxBody,
+    bodySeconds: settings.bodyTimeout,
+    requestSeconds: settings.requestTimeout,
+    drainSeconds: settings.drainTimeout,
+    maxQueue: settings.maxQueue,
+    limits: settings,
+    apiKeys,
+    corsOrigins: settings.corsOrigin,
+    log,
+    logPrompts: settings.logPrompts,
+    tracing: otlpEndpoint === undefined ? undefined : await openTracing(otlpEndpoint, version),
+    model,
+    onEngineState: reportEngine(out, log),
   };
 }
 
-function ordinal(count: number): string {
-  const ending = count % 100 >= 11 && count % 100 <= 13 ? "th" : (["th", "st", "nd", "rd"][count % 10] ?? "th");
-  return `${count}${ending}`;
+/** Loads OpenTelemetry, which takes time and memory that a server without it keeps. */
+async function openTracing(endpoint: string, version: string): Promise<Tracing> {
+  const tracing = await import("./tracing/tracing.ts");
+  return tracing.openTracing(endpoint, version);
 }
 
 /** In one write, so that a program that waits for the address in a pipe has all of it then. */

@@ -1,7 +1,7 @@
 /** Errors as OpenAI's clients expect them: a status and `{ error: { message, type, param, code } }`. */
 import { EngineRequestError, type EngineState, EngineUnavailableError } from "../runtime/engine/client.ts";
 
-export type ErrorStatus = 400 | 401 | 404 | 405 | 413 | 429 | 500 | 503;
+export type ErrorStatus = 400 | 401 | 403 | 404 | 405 | 408 | 409 | 413 | 429 | 500 | 503 | 504;
 
 /** Seconds after which a client may try again what is refused only for now. */
 const RETRY_AFTER = "2";
@@ -16,12 +16,21 @@ export class ApiError extends Error {
   readonly status: ErrorStatus;
   readonly code: string | null;
   readonly param: string | null;
+  readonly #headers: Readonly<Record<string, string>>;
 
-  constructor(status: ErrorStatus, code: string | null, message: string, param: string | null = null) {
+  /** `headers`: sent with the answer, beside those that its status calls for. */
+  constructor(
+    status: ErrorStatus,
+    code: string | null,
+    message: string,
+    param: string | null = null,
+    headers: Readonly<Record<string, string>> = {},
+  ) {
     super(message);
     this.status = status;
     this.code = code;
     this.param = param;
+    this.#headers = headers;
   }
 
   get body(): ErrorBody {
@@ -30,12 +39,15 @@ export class ApiError extends Error {
     return { error: { message: this.message, type, param: this.param, code: this.code } };
   }
 
-  /** When to try again. Of what stays refused until someone acts, OpenAI's clients are told not to. */
+  /** With when to try again. Of what stays refused until someone acts, OpenAI's clients are told not to. */
   get headers(): Record<string, string> {
-    if (this.status !== 429 && this.status !== 503) return {};
-    return this.code !== null && LASTING.has(this.code)
-      ? { "x-should-retry": "false" }
-      : { "retry-after": RETRY_AFTER };
+    return { ...this.#retry(), ...this.#headers };
+  }
+
+  #retry(): Record<string, string> {
+    const isLasting = this.code !== null && LASTING.has(this.code);
+    if (isLasting || this.status === 504) return { "x-should-retry": "false" };
+    return this.status === 429 || this.status === 503 ? { "retry-after": RETRY_AFTER } : {};
   }
 }
 
@@ -43,10 +55,25 @@ export function invalidRequest(message: string, param: string | null = null, cod
   return new ApiError(400, code, message, param);
 }
 
-/** A request without one of the keys of --api-key-file. */
+/** A request without one of the keys of --api-key-file or --admin-key-file. */
 export function invalidApiKey(): ApiError {
   const message = "Incorrect API key: expected the header authorization: Bearer KEY with one of this server's keys";
-  return new ApiError(401, "invalid_api_key", message);
+  return new ApiError(401, "invalid_api_key", message, null, { "www-authenticate": "Bearer" });
+}
+
+/** A request with a key, but not one of those that may change what is served. */
+export function notAdmin(): ApiError {
+  return new ApiError(403, "admin_key_required", "Cannot do this with this key: expected one of --admin-key-file");
+}
+
+/** The server was told to stop, and only ends what it has begun. */
+export function shuttingDown(): ApiError {
+  return new ApiError(503, UNAVAILABLE_CODES.closed, "The server is shutting down; try again in a moment");
+}
+
+/** An answer took longer than the server lets it. */
+export function requestTimeout(seconds: number): ApiError {
+  return new ApiError(504, "request_timeout", `The answer took longer than ${seconds} s (--request-timeout)`);
 }
 
 /** A field that OpenAI defines, or a value of it, that this server does not honour. */
@@ -64,9 +91,14 @@ export function queueFull(waiting: number, maxQueue: number): ApiError {
   return new ApiError(429, "rate_limit_exceeded", message);
 }
 
+/** How this program is called: from a clone, or as an installed package. */
+const [PROGRAM, START] = import.meta.url.includes("/node_modules/")
+  ? ["npx apiq", "npx apiq serve"]
+  : ["scripts/apiq", "npm start --"];
+
 export function noModel(): ApiError {
-  const make = "make one with: scripts/apiq import MODEL.gguf --out DIR";
-  return new ApiError(503, "no_model", `No model is loaded; ${make} and start with: npm start -- --model DIR`);
+  const make = `make one with: ${PROGRAM} import MODEL.gguf --out DIR`;
+  return new ApiError(503, "no_model", `No model is loaded; ${make} and start with: ${START} --model DIR`);
 }
 
 const UNAVAILABLE_CODES: Readonly<Record<EngineState["status"], string>> = {
@@ -79,7 +111,7 @@ const UNAVAILABLE_CODES: Readonly<Record<EngineState["status"], string>> = {
 };
 
 /** Codes of 503 that no waiting changes. */
-const LASTING: ReadonlySet<string> = new Set(["no_model", UNAVAILABLE_CODES.failed, UNAVAILABLE_CODES.closed]);
+const LASTING: ReadonlySet<string> = new Set(["no_model", UNAVAILABLE_CODES.failed]);
 
 /** What a client is told about any error; one that is not meant for it is only named as internal. */
 export function toApiError(error: unknown): ApiError {

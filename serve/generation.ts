@@ -1,4 +1,5 @@
 /** From a checked request to text: engine requests for every prompt and choice, and their deltas as they come. */
+import type { AdapterLease } from "../runtime/adapters/registry.ts";
 import { generateText, type TextDelta } from "../runtime/chat/generate.ts";
 import { randomSeed } from "../runtime/chat/sampling.ts";
 import type { EngineModelInfo, EngineRequest, SamplingParams } from "../runtime/engine/protocol.ts";
@@ -6,7 +7,8 @@ import type { GrammarSpec } from "../runtime/grammar/spec.ts";
 import { invalidRequest } from "./errors.ts";
 import { interleave } from "./interleave.ts";
 import { primed } from "./primed.ts";
-import { findAdapter, type ServedModel } from "./served_model.ts";
+import type { RequestRecord } from "./request_record.ts";
+import { leaseAdapter, type ServedModel } from "./served_model.ts";
 import { requireServed, type Service } from "./service.ts";
 
 /** What to generate, in the engine's terms. */
@@ -61,8 +63,9 @@ const GRAMMAR_MS = 6_000;
 
 /**
  * Prepares the answers to `plan`. Throws an ApiError when the model is not known or the queue is full, and what the engine
- * says of a grammar it cannot use. Aborting `signal` ends the deltas and frees what the engine holds for them. Choices of one
- * prompt after the first begin when that has its first token: the prefix cache holds the prompt by then.
+ * says of a grammar it cannot use. Aborting `signal` ends the deltas and frees what the engine holds for them; where the
+ * request itself was stopped, they throw why. Choices of one prompt after the first begin when that has its first token: the
+ * prefix cache holds the prompt by then.
  */
 export async function startGeneration(
   service: Service,
@@ -70,8 +73,10 @@ export async function startGeneration(
   signal: AbortSignal,
 ): Promise<Generation> {
   const served = requireServed(service);
-  const adapter = findAdapter(served, plan.model);
   const { maxSequences } = served.engine.requireModel();
+  const budgets = plan.prompts.map(({ length }) => plan.maxTokens(length));
+  // All choices are of one generation of the adapter, whatever is loaded meanwhile.
+  const lease = leaseAdapter(served, plan.model);
   const id = `${plan.idPrefix}${crypto.randomUUID()}`;
   const ended = new AbortController();
   const either = AbortSignal.any([signal, ended.signal]);
@@ -81,10 +86,10 @@ export async function startGeneration(
       const request: EngineRequest = {
         id: `${id}-${index}`,
         prompt,
-        maxTokens: plan.maxTokens(prompt.length),
+        maxTokens: budgets[promptIndex] ?? 0,
         stopTokens: plan.ignoreEos ? [] : served.tokenizer.stopTokens,
         sampling: { ...plan.sampling, seed: BigInt.asUintN(64, plan.sampling.seed + BigInt(index)) },
-        ...(adapter !== undefined && { adapter }),
+        ...(lease && { adapter: lease.adapter.key }),
         ...(plan.grammar && { grammar: plan.grammar }),
       };
       if (request.maxTokens === 0) return nothing();
@@ -93,7 +98,7 @@ export async function startGeneration(
       return service.metrics.measured(deltas, prompt.length);
     }),
   );
-  const leave = service.admission.enter(sources.length, maxSequences);
+  const leave = admit(service, sources.length, maxSequences, lease);
   const [first] = sources;
   if (plan.grammar && first) {
     try {
@@ -104,13 +109,24 @@ export async function startGeneration(
     }
   }
   const prompt = { tokens: plan.prompts.reduce((sum, { length }) => sum + length, 0), cachedTokens: 0 };
+  const { request } = service;
+  Object.assign(request.facts, { model: plan.model, promptTokens: prompt.tokens });
+  request.spend(prompt.tokens);
   async function* deltas(): AsyncGenerator<ChoiceDelta, void, void> {
+    let unfinished = sources.length;
     try {
       for await (const [index, delta] of interleave(sources, plan.choices)) {
         if (index % plan.choices === 0) prompt.cachedTokens += delta.cachedTokens ?? 0;
+        if (delta.finish) unfinished--;
+        noteDelta(request, delta);
         yield { ...delta, index };
       }
+      if (unfinished > 0 && request.signal.aborted) throw request.signal.reason;
+    } catch (error) {
+      request.facts.finish = "error";
+      throw error;
     } finally {
+      request.facts.finish ??= "abort";
       ended.abort();
       leave();
     }
@@ -123,6 +139,34 @@ export async function startGeneration(
     choices: sources.length,
     deltas: deltas(),
   };
+}
+
+/** Lets the answers in, or gives their adapter back and throws an ApiError. The function it returns does both at their end. */
+function admit(
+  { admission }: Service,
+  count: number,
+  maxSequences: number,
+  lease: AdapterLease | undefined,
+): () => void {
+  try {
+    const leave = admission.enter(count, maxSequences);
+    return () => {
+      leave();
+      lease?.release();
+    };
+  } catch (error) {
+    lease?.release();
+    throw error;
+  }
+}
+
+function noteDelta({ facts, seconds, spend }: RequestRecord, delta: TextDelta): void {
+  facts.firstTokenSeconds ??= Number(seconds.toFixed(4));
+  facts.queueSeconds ??= delta.queueSeconds;
+  facts.cachedTokens = (facts.cachedTokens ?? 0) + (delta.cachedTokens ?? 0);
+  facts.generatedTokens = (facts.generatedTokens ?? 0) + delta.tokens;
+  facts.finish ??= delta.finish;
+  spend(delta.tokens);
 }
 
 async function* nothing(): AsyncGenerator<TextDelta, void, void> {

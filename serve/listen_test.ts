@@ -22,7 +22,12 @@ describe("listen", () => {
         await new Promise((resolve) => setImmediate(resolve));
       }
     }
-    const fetch = () => eventStream(endless(), { onError: (error) => [String(error)], onCancel: cancelled.resolve });
+    const handlers = {
+      onError: (error: unknown) => [String(error)],
+      onCancel: cancelled.resolve,
+      onEnd: () => {},
+    };
+    const fetch = () => eventStream(endless(), handlers);
     const listener = await listen({ hostname, port: 0, fetch });
     try {
       const socket = createConnection({ host: hostname, port: listener.port });

@@ -1,4 +1,5 @@
 /** What this server can be asked: the list behind its routes, its OpenAPI document, its reference page and docs/API.md. */
+import { loadAdapterRequest, unloadAdapterRequest } from "./schemas/adapters.ts";
 import { chatRequest } from "./schemas/chat.ts";
 import type { RequestSpec } from "./schemas/check.ts";
 import { completionRequest } from "./schemas/completions.ts";
@@ -15,6 +16,12 @@ export interface Operation {
   readonly request?: RequestSpec;
   /** Hands work to the engine: refused while the queue is full, before its body is read. */
   readonly generates?: boolean;
+  /** Says nothing of anyone's requests, as probes and documents: needs no key. */
+  readonly open?: boolean;
+  /** Changes what is served: where there are admin keys, only for them. */
+  readonly admin?: boolean;
+  /** Statuses of errors of its own, besides those that follow from the fields above. */
+  readonly errors?: readonly number[];
 }
 
 export const OPERATIONS = {
@@ -46,13 +53,39 @@ export const OPERATIONS = {
     method: "GET",
     path: "/v1/models",
     summary: "Lists the model and its adapters.",
-    answer: "OpenAI's list of model objects; max_model_len is the context's length in tokens.",
+    answer:
+      "OpenAI's list of model objects; root is the folder, parent of an adapter the model, max_model_len the context in tokens.",
   },
   getModel: {
     method: "GET",
     path: "/v1/models/{id}",
     summary: "Describes one of them.",
     answer: "OpenAI's model object.",
+  },
+  listAdapters: {
+    method: "GET",
+    path: "/v1/lora_adapters",
+    summary: "Lists the adapters that requests can choose by name.",
+    answer: '{object: "list", data: [...]}; each with its generation, which is another one after every load.',
+  },
+  loadAdapter: {
+    method: "POST",
+    path: "/v1/load_lora_adapter",
+    summary:
+      "Loads an adapter, or with load_inplace its next generation, while requests run: those keep the generation they began with.",
+    answer: "The adapter as GET /v1/lora_adapters lists it.",
+    request: loadAdapterRequest,
+    admin: true,
+    errors: [403, 409, 429, 503],
+  },
+  unloadAdapter: {
+    method: "POST",
+    path: "/v1/unload_lora_adapter",
+    summary: "Unloads an adapter. Requests that run with it go on to their end.",
+    answer: "The adapter as it was listed.",
+    request: unloadAdapterRequest,
+    admin: true,
+    errors: [409, 503],
   },
   tokenize: {
     method: "POST",
@@ -73,12 +106,14 @@ export const OPERATIONS = {
     path: "/health",
     summary: "Tells how the server is.",
     answer: "200 while it does what it was started for (ready, or no_model); 503 while loading, restarting or failed.",
+    open: true,
   },
   getReady: {
     method: "GET",
     path: "/ready",
     summary: "Tells whether a request would be answered now.",
     answer: "200 if so; 503 with the reason otherwise.",
+    open: true,
   },
   getMetrics: {
     method: "GET",
@@ -86,12 +121,14 @@ export const OPERATIONS = {
     summary: "Counts and times for Prometheus, under vLLM's names.",
     answer: "Prometheus' text format.",
     contentType: "text/plain",
+    open: true,
   },
   getOpenApi: {
     method: "GET",
     path: "/openapi.json",
     summary: "Describes this API to programs.",
     answer: "An OpenAPI 3.1 document.",
+    open: true,
   },
   getDocs: {
     method: "GET",
@@ -99,6 +136,23 @@ export const OPERATIONS = {
     summary: "Describes this API to people.",
     answer: "A page that loads nothing from elsewhere.",
     contentType: "text/html",
+    open: true,
+  },
+  getPage: {
+    method: "GET",
+    path: "/",
+    summary: "Lets people chat with the model and shows them how the server is.",
+    answer: "A page that loads nothing from elsewhere.",
+    contentType: "text/html",
+    open: true,
+  },
+  getPageFile: {
+    method: "GET",
+    path: "/page/{id}",
+    summary: "Holds the page's script, style sheet and icon, under names that change with what is in them.",
+    answer: "The file, to be kept for ever.",
+    contentType: "application/octet-stream",
+    open: true,
   },
 } as const satisfies Record<string, Operation>;
 

@@ -18,6 +18,10 @@ export interface StreamHandlers {
   onError(error: unknown): readonly ServerEvent[];
   /** Called when the client goes away; must make the generator end, which cannot be done from outside while it waits. */
   onCancel(): void;
+  /** Called once, when nothing more will be sent. */
+  onEnd(): void;
+  /** Aborted when the stream has to end, even while its client does not read: with what onError makes of the reason. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -30,32 +34,48 @@ export function eventStream(
   keepAliveMs = KEEP_ALIVE_MS,
 ): Response {
   const encoder = new TextEncoder();
+  const { signal } = handlers;
   let pending: Promise<IteratorResult<ServerEvent, void>> | undefined;
-  let cancelled = false;
+  let over = false;
+  let onAbort = () => {};
+  const end = () => {
+    over = true;
+    signal?.removeEventListener("abort", onAbort);
+    handlers.onEnd();
+    // Ends a generator that is not waiting for anything, which nothing else would.
+    items.return().catch(() => {});
+  };
+  const fail = (controller: ReadableStreamDefaultController<Uint8Array>, error: unknown) => {
+    for (const event of handlers.onError(error)) controller.enqueue(encoder.encode(frame(event)));
+    controller.close();
+    end();
+  };
   const body = new ReadableStream<Uint8Array>({
+    start(controller) {
+      onAbort = () => fail(controller, signal?.reason);
+      signal?.addEventListener("abort", onAbort, { once: true });
+    },
     async pull(controller) {
       try {
         pending ??= items.next();
         const result = await withinTime(pending, keepAliveMs);
-        if (cancelled) return;
+        if (over) return;
         if (result === "late") {
           controller.enqueue(encoder.encode(": keep-alive\n\n"));
           return;
         }
         pending = undefined;
-        if (result.done) controller.close();
-        else controller.enqueue(encoder.encode(frame(result.value)));
+        if (result.done) {
+          controller.close();
+          end();
+        } else controller.enqueue(encoder.encode(frame(result.value)));
       } catch (error) {
-        if (cancelled) return;
-        for (const event of handlers.onError(error)) controller.enqueue(encoder.encode(frame(event)));
-        controller.close();
+        if (!over) fail(controller, error);
       }
     },
     cancel() {
-      cancelled = true;
       handlers.onCancel();
-      // Ends a generator that is not waiting for anything, which nothing else would.
-      items.return().catch(() => {});
+      end();
     },
   });
   return new Response(body, { headers: HEADERS });

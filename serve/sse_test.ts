@@ -7,7 +7,7 @@ async function* items(texts: readonly string[], failure?: Error): AsyncGenerator
   if (failure) throw failure;
 }
 
-const handlers = { onError: (error: unknown) => [`failed: ${error}`], onCancel: () => {} };
+const handlers = { onError: (error: unknown) => [`failed: ${error}`], onCancel: () => {}, onEnd: () => {} };
 
 describe("eventStream", () => {
   it("frames each item as an event and ends with the generator", async () => {
@@ -38,14 +38,47 @@ describe("eventStream", () => {
     assertMatch(text, /^data: a\n\n(: keep-alive\n\n)+data: b\n\n$/);
   });
 
+  it("tells once that it has ended, however it does", async () => {
+    for (const failure of [undefined, new Error("no more")]) {
+      let ended = 0;
+      await eventStream(items(["a"], failure), { ...handlers, onEnd: () => ended++ }).text();
+      assertEquals(ended, 1);
+    }
+  });
+
+  it("ends when it has to, while its client does not read and its generator waits", async () => {
+    for (const waits of [false, true]) {
+      let left = false;
+      async function* endless(): AsyncGenerator<string, void, void> {
+        try {
+          yield "a";
+          if (waits) await new Promise((resolve) => setTimeout(resolve, 20));
+          for (;;) yield "b";
+        } finally {
+          left = true;
+        }
+      }
+      const ended = Promise.withResolvers<void>();
+      const stop = new AbortController();
+      const response = eventStream(endless(), { ...handlers, onEnd: ended.resolve, signal: stop.signal });
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      stop.abort("time is up");
+      await ended.promise;
+      assertMatch(await response.text(), /^data: a\n\ndata: failed: time is up\n\n$/);
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      assertEquals(left, true);
+    }
+  });
+
   it("tells when the client goes away, and ends the generator", async () => {
     let cancelled = 0;
+    let ended = 0;
     const source = items(["a", "b", "c"]);
-    const response = eventStream(source, { ...handlers, onCancel: () => cancelled++ });
+    const response = eventStream(source, { ...handlers, onCancel: () => cancelled++, onEnd: () => ended++ });
     const reader = response.body?.getReader();
     await reader?.read();
     await reader?.cancel();
-    assertEquals(cancelled, 1);
+    assertEquals([cancelled, ended], [1, 1]);
     assertEquals((await source.next()).done, true);
   });
 });

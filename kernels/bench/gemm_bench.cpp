@@ -1,11 +1,12 @@
 // gemm_bench: times apiq_gemm and apiq_causal_attention through the C ABI against the processor's peak of fused multiply-adds.
 //
-//   gemm_bench [--isa auto] [--threads 0] [--seconds 0.3] [--only SUBSTRING]
+//   gemm_bench [--isa auto] [--compute f32] [--threads 0] [--seconds 0.3] [--only SUBSTRING]
 //
-// The yardstick is a loop of multiply-adds on registers alone, on as many threads, run before and after every shape; the larger
-// of the two counts, and of a shape the best of its runs, because the machine may be shared. One thread is timed by the processor
-// time it got, several by the clock. Shapes are those of a training step
-// of a SmolLM2-135M block (hidden 576, intermediate 1536, 512 rows, LoRA of rank 64), some large and some thin ones.
+// The yardstick is a loop of float32 multiply-adds on registers alone (--compute bf16 can reach twice that), on as many threads, run
+// before and after every shape; the larger of the two counts, and of a shape the best of its runs, because the machine may be
+// shared. One thread is timed by the processor time it got, several by the clock. Shapes are those of a training step of a
+// SmolLM2-135M block (hidden 576, intermediate 1536, 512 rows, LoRA of rank 64) and of a chunk of its head, some large and some
+// thin ones.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -29,7 +30,7 @@
 namespace {
 
 struct Options {
-  uint32_t isa = APIQ_ISA_AUTO, threads = 0;
+  uint32_t isa = APIQ_ISA_AUTO, compute = APIQ_COMPUTE_F32, threads = 0;
   double seconds = 0.3;
   std::string only;
 };
@@ -118,7 +119,7 @@ double fma_loop_scalar() {
 double measure_peak(const std::string& isa, uint32_t threads) {
   double (*loop)() = fma_loop_scalar;
 #if defined(__x86_64__)
-  if (isa == "avx512") loop = fma_loop_avx512;
+  if (isa.starts_with("avx512")) loop = fma_loop_avx512;
   if (isa == "avx2") loop = fma_loop_avx2;
 #endif
   double best = 0;
@@ -191,6 +192,8 @@ const GemmShape gemm_shapes[] = {
     {"dW down", 576, 1536, 512, true, false},
     {"dW q, o", 576, 576, 512, true, false},
     {"dW k, v", 192, 576, 512, true, false},
+    {"head logits", 170, 49152, 576, false, true},
+    {"head dX", 170, 576, 49152, false, false},
     {"LoRA h = x A^T", 512, 64, 576, false, true},
     {"LoRA y += h B^T", 512, 1536, 64, false, true},
     {"LoRA dh = dy B", 512, 64, 1536, false, false},
@@ -225,6 +228,7 @@ void time_gemm(const Timer& timer, const GemmShape& shape) {
   args.ldb = shape.transpose_b ? shape.k : shape.n;
   args.ldc = shape.n;
   args.alpha = 1;
+  args.compute = timer.options.compute;
   char name[96];
   std::snprintf(name, sizeof name, "%-17s %5u x %5u x %5u %c%c", shape.name, shape.m, shape.n, shape.k,
                 shape.transpose_a ? 'T' : 'N', shape.transpose_b ? 'T' : 'N');
@@ -284,6 +288,9 @@ Options parse(int argc, char** argv) {
     else if (flag == "--isa" && value == "scalar") options.isa = APIQ_ISA_SCALAR;
     else if (flag == "--isa" && value == "avx2") options.isa = APIQ_ISA_AVX2;
     else if (flag == "--isa" && value == "avx512") options.isa = APIQ_ISA_AVX512;
+    else if (flag == "--isa" && value == "avx512bf16") options.isa = APIQ_ISA_AVX512_BF16;
+    else if (flag == "--compute" && value == "f32") options.compute = APIQ_COMPUTE_F32;
+    else if (flag == "--compute" && value == "bf16") options.compute = APIQ_COMPUTE_BF16;
     else {
       std::fprintf(stderr, "Cannot read the command line: received %s %s, expected a flag of the list in gemm_bench.cpp\n", argv[i],
                    argv[i + 1]);

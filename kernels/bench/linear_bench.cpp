@@ -1,8 +1,9 @@
 // linear_bench: times packed linears through the C ABI, over the shapes of TinyLlama-1.1B with random weights, every layer distinct.
 //
 //   linear_bench [--bits 2] [--group 64] [--threads 0] [--layers 22] [--rows 1,8,64,512] [--head-bits 8] [--seconds 2] [--lut 0]
+//                [--f32 0]
 //
-// --lut 1: the linears are lut matrices, the head stays affine.
+// --lut 1: the linears are lut matrices, the head stays affine. --f32 1: float32 activations.
 //
 // One line a row count: the median step (all linears of all layers, one recorded graph), the packed bytes it reads a second, the
 // median share of the bandwidth measured right after every step, rows (tokens) a second, multiply-adds a second. Then the same for the output
@@ -12,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <string>
 #include <vector>
 
@@ -20,7 +22,7 @@
 namespace {
 
 struct Options {
-  uint32_t bits = 2, group = 64, threads = 0, layers = 22, head_bits = 8, lut = 0;
+  uint32_t bits = 2, group = 64, threads = 0, layers = 22, head_bits = 8, lut = 0, f32 = 0;
   double seconds = 2;
   std::vector<uint32_t> rows = {1, 8, 64, 512};
 };
@@ -139,14 +141,14 @@ Model make_model(const std::vector<Shape>& shapes, uint32_t layers, uint32_t bit
   return model;
 }
 
-uint64_t record(const Model& model, apiq_ref x, apiq_ref y, uint32_t rows) {
+uint64_t record(const Model& model, apiq_ref x, apiq_ref y, uint32_t rows, const Options& options) {
   check(apiq_graph_begin(context), "begin a graph");
   for (const Linear& linear : model.linears) {
     apiq_linear_args args{};
     args.x = x;
     args.rows = rows;
     args.in_features = linear.in_features;
-    args.activations = APIQ_ACTIVATIONS_INT8;
+    args.activations = options.f32 != 0 ? APIQ_ACTIVATIONS_F32 : APIQ_ACTIVATIONS_INT8;
     args.n_parts = static_cast<uint32_t>(linear.weights.size());
     Arena arena{y};
     for (uint32_t i = 0; i < args.n_parts; i++) {
@@ -166,6 +168,14 @@ double median(std::vector<double> values) {
 
 double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
+// Of this thread if the work is its alone, else of the clock: the machine may be shared.
+double work_seconds(uint32_t threads) {
+  if (threads != 1) return seconds_now();
+  timespec time;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
 void time_model(const char* name, const Model& model, uint32_t rows, const Options& options) {
   uint32_t widest_in = 0, outs = 0;
   for (const Linear& linear : model.linears) {
@@ -177,15 +187,15 @@ void time_model(const char* name, const Model& model, uint32_t rows, const Optio
   std::vector<float> input(uint64_t{rows} * widest_in);
   for (float& value : input) value = static_cast<float>(static_cast<int32_t>(random_words.next())) * 0x1p-31f;
   const apiq_ref x = upload(input.data(), input.size() * 4), y = allocate(uint64_t{rows} * outs * 4);
-  const uint64_t graph = record(model, x, y, rows);
+  const uint64_t graph = record(model, x, y, rows, options);
   check(apiq_graph_launch(context, graph), "launch");
   std::vector<double> steps, bandwidths, shares;
   const double bytes = static_cast<double>(model.bytes), macs = static_cast<double>(model.weights) * rows, start = seconds_now();
   while (steps.size() < 3 || (seconds_now() - start < options.seconds && steps.size() < 200)) {
-    const double begin = seconds_now();
+    const double begin = work_seconds(options.threads);
     check(apiq_graph_launch(context, graph), "launch");
     check(apiq_context_synchronize(context), "synchronize");
-    steps.push_back(seconds_now() - begin);
+    steps.push_back(work_seconds(options.threads) - begin);
     bandwidths.push_back(0);
     check(apiq_measure_bandwidth(context, model.memory.buffer, 0, &bandwidths.back()), "measure the bandwidth");
     shares.push_back(bytes / steps.back() / bandwidths.back());
@@ -220,6 +230,7 @@ Options parse(int argc, char** argv) {
     else if (flag == "--layers") options.layers = number();
     else if (flag == "--head-bits") options.head_bits = number();
     else if (flag == "--lut") options.lut = number();
+    else if (flag == "--f32") options.f32 = number();
     else if (flag == "--seconds") options.seconds = std::strtod(argv[i + 1], nullptr);
     else if (flag == "--rows") options.rows = number_list(argv[i + 1]);
     else {

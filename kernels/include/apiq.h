@@ -105,10 +105,11 @@ APIQ_API uint32_t apiq_abi_version(void);
 
 /* Instruction sets of the CPU library. All give the same bits. */
 enum {
-  APIQ_ISA_AUTO = 0, /* what APIQ_ISA=scalar|avx2|avx512 in the environment says, else the best the processor has */
+  APIQ_ISA_AUTO = 0, /* what APIQ_ISA=scalar|avx2|avx512|avx512bf16 in the environment says, else the best the processor has */
   APIQ_ISA_SCALAR = 1,
   APIQ_ISA_AVX2 = 2,  /* AVX2, FMA, F16C */
-  APIQ_ISA_AVX512 = 3 /* AVX-512 F, BW, DQ, VL and VNNI besides */
+  APIQ_ISA_AVX512 = 3, /* AVX-512 F, BW, DQ, VL and VNNI besides */
+  APIQ_ISA_AVX512_BF16 = 4 /* AVX-512 BF16 besides, for APIQ_COMPUTE_BF16 */
 };
 
 typedef struct apiq_context_options {

@@ -8,9 +8,22 @@
 
 /* ---- ops: dense matrices ----------------------------------------------------------------------- */
 
+/* How a product takes its factors. */
+enum {
+  APIQ_COMPUTE_F32 = 0, /* as they are */
+  APIQ_COMPUTE_BF16 = 1 /* rounded to bfloat16; sums stay float32 */
+};
+
 /* c = alpha op(a) op(b) + beta c, with op(a) [m, k] and op(b) [k, n]. transpose_a 1: a is stored [k, m]; transpose_b 1: b is
  * stored [n, k]. Leading dimensions are elements between stored rows. c overlaps neither a nor b; beta 0 does not read c.
- * The sum over k runs in one order that depends on k alone. */
+ * The sum over k runs in one order that depends on k alone.
+ *
+ * APIQ_COMPUTE_BF16 is Intel's VDPBF16PS in every library and on every processor, to the bit (NaN payloads aside). Factors are
+ * rounded to the nearest bfloat16, ties to even; subnormal ones become 0 of their sign. For every two neighbours p, p + 1 of k (p
+ * even; a missing one is 0) an element's float32 sum takes the product at p + 1, then that at p, each in one fused multiply-add
+ * rounded to nearest even; a sum that is then subnormal, or would be if exponents had no bound, becomes 0 of its sign. alpha, beta
+ * and c are float32 as ever. Only APIQ_ISA_AVX512_BF16 has the instruction; the others compute the same with float32 ones, at the
+ * speed of APIQ_COMPUTE_F32 at best. */
 typedef struct apiq_gemm_args {
   apiq_ref a;
   apiq_ref b;
@@ -25,6 +38,8 @@ typedef struct apiq_gemm_args {
   uint32_t ldc;
   float alpha;
   float beta;
+  uint32_t compute; /* APIQ_COMPUTE_* */
+  uint32_t reserved;
 } apiq_gemm_args;
 APIQ_API apiq_status apiq_gemm(uint64_t context, const apiq_gemm_args* args);
 

@@ -13,6 +13,8 @@ export interface TextDelta {
   logprobs?: readonly TokenLogprob[];
   /** With the first delta: prompt tokens that did not have to be computed. */
   cachedTokens?: number;
+  /** Likewise: how long the request waited for the engine to begin with it. */
+  queueSeconds?: number;
   finish?: "stop" | "length";
 }
 
@@ -46,7 +48,8 @@ export async function* generateText(
     }
     const logprobs = output.logprobs?.slice(0, used).filter(({ token }) => !request.stopTokens.includes(token));
     const cached = output.sharedTokens !== undefined && { cachedTokens: output.sharedTokens };
-    const delta: TextDelta = { text, tokens: used, ...(logprobs && { logprobs }), ...cached };
+    const queued = output.queueSeconds !== undefined && { queueSeconds: output.queueSeconds };
+    const delta: TextDelta = { text, tokens: used, ...(logprobs && { logprobs }), ...cached, ...queued };
     if (stopped) {
       yield { ...delta, finish: "stop" };
       return;

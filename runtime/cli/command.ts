@@ -24,6 +24,8 @@ export interface FlagSpec {
   readonly undecided?: true;
 }
 
+export type FlagScalar = string | number | boolean;
+
 export type FlagSpecs = Readonly<Record<string, FlagSpec>>;
 
 type ScalarValue<S extends FlagSpec> = S["type"] extends "boolean"
@@ -56,6 +58,8 @@ export interface PositionalSpec {
 
 export interface CommandContext<F extends FlagSpecs> {
   readonly flags: FlagValues<F>;
+  /** Names of the flags that were on the command line; the others have their defaults. */
+  readonly given: ReadonlySet<string>;
   readonly positionals: readonly string[];
   /** Standard output and error, colours, progress and JSON. Commands print through it only. */
   readonly out: Output;

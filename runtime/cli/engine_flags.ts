@@ -3,6 +3,8 @@ import process from "node:process";
 import { pathToFileURL } from "node:url";
 import type { EngineClientOptions } from "../engine/client.ts";
 import type { EngineOptions } from "../engine/protocol.ts";
+import type { AdapterMode } from "../formats/adapter.ts";
+import { MODE_NOTE, parseAdapterFolder } from "./adapter_flag.ts";
 import { type FlagValues, UsageError } from "./command.ts";
 
 export const ENGINE_FLAGS = {
@@ -17,7 +19,12 @@ export const ENGINE_FLAGS = {
     choices: ["auto", "int8", "f32"],
     default: "auto",
   },
-  adapter: { type: "string", summary: "a LoRA adapter to load", placeholder: "NAME=DIR", multiple: true },
+  adapter: {
+    type: "string",
+    summary: `a LoRA adapter to load; ${MODE_NOTE}`,
+    placeholder: "NAME=DIR",
+    multiple: true,
+  },
   engine: { type: "string", summary: "a module whose createEngine replaces the built-in engine", placeholder: "FILE" },
 } as const;
 
@@ -26,6 +33,7 @@ type EngineFlagValues = FlagValues<typeof ENGINE_FLAGS>;
 /** Throws UsageError for an adapter that is not NAME=DIR or a name given twice. */
 export function engineOptions(model: string, flags: EngineFlagValues): EngineOptions {
   const adapters: Record<string, string> = {};
+  const adapterModes: Record<string, AdapterMode> = {};
   for (const given of flags.adapter) {
     const equals = given.indexOf("=");
     const name = given.slice(0, equals);
@@ -33,7 +41,9 @@ export function engineOptions(model: string, flags: EngineFlagValues): EngineOpt
       throw new UsageError(`Cannot read --adapter: received "${given}", expected NAME=DIR`);
     }
     if (Object.hasOwn(adapters, name)) throw new UsageError(`Cannot load two adapters of the name "${name}"`);
-    adapters[name] = given.slice(equals + 1);
+    const { dir, mode } = parseAdapterFolder(given.slice(equals + 1));
+    adapters[name] = dir;
+    if (mode) adapterModes[name] = mode;
   }
   return {
     model,
@@ -44,6 +54,7 @@ export function engineOptions(model: string, flags: EngineFlagValues): EngineOpt
     kvMemory: flags.kvMemory,
     activations: flags.activations,
     adapters,
+    adapterModes,
   };
 }
 

@@ -6,12 +6,13 @@ import { type LoadedModel, loadModel } from "../engine/loaded_model.ts";
 import { readJsonObject } from "../formats/json.ts";
 import { parseConfig } from "../models/config.ts";
 import { hasTokenizer, openTokenizer, type Tokenizer } from "../tokenizer/mod.ts";
+import { MODE_NOTE, parseAdapterFolder } from "./adapter_flag.ts";
 import type { FlagValues } from "./command.ts";
 import type { Progress } from "./progress.ts";
 
 export const MODEL_FLAGS = {
   model: { type: "string", summary: "model folder, packed or in 16 bits", placeholder: "DIR", required: true },
-  adapter: { type: "string", summary: "PEFT adapter folder", placeholder: "DIR" },
+  adapter: { type: "string", summary: `PEFT adapter folder; ${MODE_NOTE}`, placeholder: "DIR" },
   activations: {
     type: "string",
     summary: "how packed linears treat their input",
@@ -43,6 +44,7 @@ export function openForEval(
   flags: ModelFlags,
   size: { contextLength: number; maxSequences: number; kvMemory?: number | undefined },
 ): { loaded: LoadedModel; adapterSlot: number } {
+  const adapter = flags.adapter === undefined ? undefined : parseAdapterFolder(flags.adapter);
   const loaded = loadModel({
     model: flags.model,
     device: "auto",
@@ -51,7 +53,8 @@ export function openForEval(
     maxSequences: size.maxSequences,
     kvMemory: "kvMemory" in size ? size.kvMemory : Number.POSITIVE_INFINITY,
     activations: flags.activations,
-    adapters: flags.adapter === undefined ? {} : { [ADAPTER]: flags.adapter },
+    adapters: adapter ? { [ADAPTER]: adapter.dir } : {},
+    adapterModes: adapter?.mode ? { [ADAPTER]: adapter.mode } : {},
   });
   return { loaded, adapterSlot: loaded.adapterSlots.get(ADAPTER) ?? -1 };
 }

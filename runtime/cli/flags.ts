@@ -1,12 +1,19 @@
 /** From an argument list to typed flag values, by a command's specs. */
-import { type Command, type FlagSpec, type FlagSpecs, type FlagValues, UsageError } from "./command.ts";
+import {
+  type Command,
+  type FlagScalar,
+  type FlagSpec,
+  type FlagSpecs,
+  type FlagValues,
+  UsageError,
+} from "./command.ts";
 import { parseBytes } from "./format.ts";
 import { suggestion } from "./suggest.ts";
 
-type Scalar = string | number | boolean;
-
 export interface ParsedArguments {
   readonly flags: FlagValues<FlagSpecs>;
+  /** Names of the flags that were there; the others have their defaults. */
+  readonly given: ReadonlySet<string>;
   readonly positionals: readonly string[];
 }
 
@@ -25,7 +32,7 @@ export function parseArguments(
   args: readonly string[],
 ): ParsedArguments {
   const specs = new Map(Object.entries(command.flags).map(([name, spec]) => [kebabCase(name), { name, spec }]));
-  const seen = new Map<string, Scalar[]>();
+  const seen = new Map<string, FlagScalar[]>();
   const positionals: string[] = [];
 
   const queue = [...args];
@@ -43,7 +50,10 @@ export function parseArguments(
         flag.spec.type === "boolean" ? switchValue(written, inline, negated) : takeValue(written, inline, queue);
       const values = seen.get(flag.name) ?? [];
       if (values.length > 0 && !flag.spec.multiple) throw new UsageError(`Cannot give --${written} more than once`);
-      seen.set(flag.name, [...values, typeof value === "boolean" ? value : readValue(written, flag.spec, value)]);
+      seen.set(flag.name, [
+        ...values,
+        typeof value === "boolean" ? value : readValue(`--${written}`, flag.spec, value),
+      ]);
     } else if (arg.startsWith("-") && arg.length > 1 && !isNumber(arg)) {
       throw new UsageError(`Unknown flag ${arg}${suggestion(arg.replace(/^-+/, ""), specs.keys(), "--")}`);
     } else {
@@ -52,7 +62,7 @@ export function parseArguments(
   }
 
   checkPositionals(command, positionals);
-  const flags: Record<string, Scalar | readonly Scalar[] | undefined> = {};
+  const flags: Record<string, FlagScalar | readonly FlagScalar[] | undefined> = {};
   for (const [written, { name, spec }] of specs) {
     const values = seen.get(name) ?? [];
     if (spec.required && values.length === 0)
@@ -60,7 +70,7 @@ export function parseArguments(
     flags[name] = spec.multiple ? values : (values[0] ?? defaultValue(written, spec));
   }
   // The loop above produced, for every spec, what FlagValue says about it.
-  return { flags: flags as FlagValues<FlagSpecs>, positionals };
+  return { flags: flags as FlagValues<FlagSpecs>, given: new Set(seen.keys()), positionals };
 }
 
 /** How a flag's value is called in help and errors; empty for a switch. */
@@ -85,30 +95,57 @@ function takeValue(written: string, inline: string | undefined, queue: string[])
   return next;
 }
 
-function readValue(written: string, spec: FlagSpec, text: string): Scalar {
-  const refuse = (expected: string): never => {
-    throw new UsageError(`Cannot read --${written}: received "${text}", expected ${expected}`);
-  };
-  if (spec.type === "string") {
-    if (spec.choices && !spec.choices.includes(text)) {
-      refuse(`one of ${spec.choices.join(", ")}${suggestion(text, spec.choices)}`);
-    }
-    return text;
+/**
+ * Reads the text of a value.
+ * @param source where it stands, for errors: "--port"
+ * @throws UsageError for text that the flag does not take
+ */
+export function readValue(source: string, spec: FlagSpec, text: string): FlagScalar {
+  const value = parseValue(spec, text);
+  if (value === undefined) {
+    const near = spec.choices ? suggestion(text, spec.choices) : "";
+    throw new UsageError(`Cannot read ${source}: received "${text}", expected ${expectation(spec)}${near}`);
   }
-  const value = spec.type === "bytes" ? parseBytes(text) : isNumber(text) ? Number(text) : undefined;
-  const kind = { integer: "a whole number", number: "a number", bytes: "a size such as 512M or 2G", boolean: "" }[
-    spec.type
-  ];
-  if (value === undefined || (spec.type === "integer" && !Number.isSafeInteger(value))) return refuse(kind);
-  if (spec.min !== undefined && value < spec.min) refuse(`${kind}, at least ${spec.min}`);
-  if (spec.max !== undefined && value > spec.max) refuse(`${kind}, at most ${spec.max}`);
   return value;
 }
 
+function parseValue(spec: FlagSpec, text: string): FlagScalar | undefined {
+  switch (spec.type) {
+    case "string":
+      return !spec.choices || spec.choices.includes(text) ? text : undefined;
+    case "boolean":
+      return { true: true, false: false }[text];
+    case "bytes":
+      return inRange(spec, parseBytes(text));
+    default:
+      return inRange(spec, isNumber(text) ? Number(text) : undefined);
+  }
+}
+
+/** `value`, or undefined where the flag does not take this number. */
+export function inRange({ type, min, max }: FlagSpec, value: number | undefined): number | undefined {
+  if (value === undefined || (type === "integer" && !Number.isSafeInteger(value))) return undefined;
+  return value < (min ?? value) || value > (max ?? value) ? undefined : value;
+}
+
+/** What a flag takes, in words: "a whole number, at least 1". */
+export function expectation({ type, choices, min, max }: FlagSpec): string {
+  if (choices) return `one of ${choices.join(", ")}`;
+  const kind = {
+    boolean: "true or false",
+    string: "a text",
+    integer: "a whole number",
+    number: "a number",
+    bytes: "a size such as 512M or 2G",
+  }[type];
+  const bounds = [min === undefined ? "" : `, at least ${min}`, max === undefined ? "" : `, at most ${max}`];
+  return `${kind}${bounds.join("")}`;
+}
+
 /** A default may be written as on the command line ("4M"), which reads better in the help. */
-function defaultValue(written: string, spec: FlagSpec): Scalar | undefined {
+function defaultValue(written: string, spec: FlagSpec): FlagScalar | undefined {
   if (spec.type === "boolean") return spec.undecided ? undefined : false;
-  return typeof spec.default === "string" ? readValue(written, spec, spec.default) : spec.default;
+  return typeof spec.default === "string" ? readValue(`--${written}`, spec, spec.default) : spec.default;
 }
 
 function isNumber(text: string): boolean {

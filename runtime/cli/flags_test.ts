@@ -31,6 +31,7 @@ describe("parseArguments", () => {
         adapter: ["p=q", "r=s"],
         json: true,
       },
+      given: new Set(["model", "maxSequences", "temperature", "adapter", "kvMemory", "json"]),
       positionals: ["x"],
     });
   });

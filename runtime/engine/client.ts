@@ -3,9 +3,12 @@
  * tokens. Nothing here blocks, and no fault of the engine process reaches the caller other than as an error of a request.
  */
 import type { ChildProcess } from "node:child_process";
+import { ModeNeededError } from "../adapters/open.ts";
 import { EngineConnection } from "./client_connection.ts";
 import { OutputQueue } from "./client_queue.ts";
 import type {
+  AdapterFinding,
+  AdapterSpec,
   EngineModelInfo,
   EngineOptions,
   EngineOutput,
@@ -45,6 +48,9 @@ export class EngineRequestError extends Error {
   override readonly name = "EngineRequestError";
 }
 
+/** An adapter that an engine has loaded. */
+export type KnownAdapter = AdapterSpec & { readonly found: AdapterFinding };
+
 export interface EngineClientOptions {
   engine: EngineOptions;
   /** URL of a module with `createEngine`; the real engine unless a test says otherwise. */
@@ -53,6 +59,8 @@ export interface EngineClientOptions {
   socketPath?: string;
   /** First wait before a restart; doubles with each crash in a row. */
   backoffMs?: number;
+  /** Adapters that an engine which took the place of a dead one has to know again. */
+  knownAdapters?: () => readonly KnownAdapter[];
   onState?: (state: EngineState) => void;
 }
 
@@ -60,6 +68,7 @@ export class EngineClient {
   readonly #options: EngineClientOptions;
   readonly #running = new Map<string, OutputQueue>();
   readonly #queries = new Map<number, PromiseWithResolvers<EngineStats>>();
+  readonly #loads = new Map<number, PromiseWithResolvers<AdapterFinding>>();
   readonly #stateWaiters = new Set<() => void>();
   #state: EngineState = { status: "loading", stage: "starting", done: 0, total: 0 };
   #connection: EngineConnection | undefined;
@@ -145,6 +154,24 @@ export class EngineClient {
     return await answer.promise;
   }
 
+  /**
+   * Has an adapter read, checked and uploaded while requests go on; from then on requests can name its key. Rejects with
+   * EngineRequestError (or ModeNeededError) when it is refused, EngineUnavailableError when no engine is ready or it dies.
+   */
+  async loadAdapter(adapter: AdapterSpec): Promise<AdapterFinding> {
+    if (this.#state.status !== "ready" || !this.#connection) throw this.#unavailable();
+    const query = this.#nextQuery++;
+    const answer = Promise.withResolvers<AdapterFinding>();
+    this.#loads.set(query, answer);
+    this.#connection.send({ type: "load_adapter", query, adapter });
+    return await answer.promise;
+  }
+
+  /** The key will not be named again; its memory is free once its last request has ended. */
+  freeAdapter(key: string): void {
+    this.#connection?.send({ type: "free_adapter", key });
+  }
+
   /** Ends the engine process and every running request; resolves when the process is gone. */
   async close(): Promise<void> {
     clearTimeout(this.#restartTimer);
@@ -177,6 +204,8 @@ export class EngineClient {
       case "ready":
         this.#wasReady = true;
         this.#readyAt = performance.now();
+        // Before anyone can send it a request.
+        this.#connection?.send({ type: "know_adapters", adapters: this.#options.knownAdapters?.() ?? [] });
         this.#setState({ status: "ready", model: message.model });
         break;
       case "outputs":
@@ -187,6 +216,16 @@ export class EngineClient {
         this.#queries.get(message.query)?.resolve(message.stats);
         this.#queries.delete(message.query);
         break;
+      case "adapter":
+        this.#loads.get(message.query)?.resolve(message.found);
+        this.#loads.delete(message.query);
+        break;
+      case "adapter_refused": {
+        const Refusal = message.needsMode ? ModeNeededError : EngineRequestError;
+        this.#loads.get(message.query)?.reject(new Refusal(message.error));
+        this.#loads.delete(message.query);
+        break;
+      }
       case "failed":
         // The connection remembers the text as the reason of the death that follows.
         break;
@@ -211,8 +250,10 @@ export class EngineClient {
   #failRunning(message: string): void {
     const error = this.#unavailable(message);
     for (const queue of this.#running.values()) queue.fail(error);
-    for (const answer of this.#queries.values()) answer.reject(error);
-    this.#queries.clear();
+    for (const answers of [this.#queries, this.#loads]) {
+      for (const answer of answers.values()) answer.reject(error);
+      answers.clear();
+    }
   }
 
   #unavailable(message?: string): EngineUnavailableError {

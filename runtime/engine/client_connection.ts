@@ -9,6 +9,8 @@ import type { FromEngine, ToEngine } from "./protocol.ts";
 
 /** How long a process that was told to stop may take: one step and the release of its memory. */
 const STOP_MS = 5000;
+/** How long a process may outlive its connection, so that it is known what it died of. */
+const DYING_MS = 1000;
 
 export interface EngineConnectionOptions {
   /** Undefined: a socket in a fresh folder that only this user can enter. */
@@ -29,6 +31,7 @@ export class EngineConnection {
   #channel: FrameChannel<FromEngine, ToEngine> | undefined;
   #failure: string | undefined;
   #ended = false;
+  #dying: ReturnType<typeof setTimeout> | undefined;
   child: ChildProcess | undefined;
 
   constructor(options: EngineConnectionOptions) {
@@ -79,7 +82,7 @@ export class EngineConnection {
       (error) => {
         // A socket error (it has a code) is how a death looks from here, and the exit code says more; others are faults of frames.
         if (error && !("code" in error)) this.#failure ??= error.message;
-        this.child?.kill("SIGKILL");
+        this.#dying = setTimeout(() => this.child?.kill("SIGKILL"), DYING_MS);
       },
     );
   }
@@ -87,6 +90,7 @@ export class EngineConnection {
   #end(reason: string): void {
     if (this.#ended) return;
     this.#ended = true;
+    clearTimeout(this.#dying);
     this.#server.close();
     this.#channel?.destroy();
     rmSync(this.#ownsFolder ? dirname(this.#socketPath) : this.#socketPath, { recursive: true, force: true });

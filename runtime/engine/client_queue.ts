@@ -51,12 +51,17 @@ interface PendingOutput extends EngineOutput {
 }
 
 /** In place: copying what is there at every step would cost a reader that is far behind the square of its answer's length. */
-function append(pending: PendingOutput, { tokens, logprobs, finish, error }: EngineOutput): void {
+function append(
+  pending: PendingOutput,
+  { tokens, logprobs, finish, error, sharedTokens, queueSeconds }: EngineOutput,
+): void {
   for (const token of tokens) pending.tokens.push(token);
   if (logprobs) {
     pending.logprobs ??= [];
     for (const logprob of logprobs) pending.logprobs.push(logprob);
   }
+  if (sharedTokens !== undefined) pending.sharedTokens = sharedTokens;
+  if (queueSeconds !== undefined) pending.queueSeconds = queueSeconds;
   if (finish) pending.finish = finish;
   if (error !== undefined) pending.error = error;
 }

@@ -6,8 +6,8 @@ describe("OutputQueue", () => {
   it("hands outputs to a waiting reader and merges those it is late for", async () => {
     const queue = new OutputQueue();
     const first = queue.next();
-    queue.push({ id: "a", tokens: [1] });
-    assertEquals(await first, { id: "a", tokens: [1] });
+    queue.push({ id: "a", tokens: [1], sharedTokens: 3, queueSeconds: 0.5 });
+    assertEquals(await first, { id: "a", tokens: [1], sharedTokens: 3, queueSeconds: 0.5 });
     const logprob = (token: number) => ({ token, logprob: -1, top: [] });
     queue.push({ id: "a", tokens: [2], logprobs: [logprob(2)] });
     queue.push({ id: "a", tokens: [3], logprobs: [logprob(3)], finish: "length" });

@@ -1,11 +1,14 @@
 /** The engine: requests in, tokens out. A step schedules, runs the model once, and hands every drawn token to its request. */
 import { KV_BLOCK_SIZE } from "../ops/inference.ts";
+import { AdapterStore } from "./adapter_store.ts";
 import { BlockManager } from "./block_manager.ts";
 import { Grammars } from "./grammars.ts";
 import { type LoadedModel, type LoadReport, loadModel } from "./loaded_model.ts";
 import type { DrawnToken } from "./model_runner.ts";
 import { PrefillPace } from "./prefill_pace.ts";
 import type {
+  AdapterFinding,
+  AdapterSpec,
   EngineCore,
   EngineModelInfo,
   EngineOptions,
@@ -20,6 +23,7 @@ import { Sequence } from "./sequence.ts";
 export class Engine implements EngineCore {
   readonly #loaded: LoadedModel;
   readonly #grammars: Grammars;
+  readonly #adapters: AdapterStore<Sequence>;
   readonly #blocks: BlockManager;
   readonly #scheduler: Scheduler;
   readonly #sequences = new Map<string, Sequence>();
@@ -35,6 +39,7 @@ export class Engine implements EngineCore {
     this.#blocks = new BlockManager(loaded.shape.kvBlocks, KV_BLOCK_SIZE);
     this.#scheduler = new Scheduler(this.#blocks, loaded.info.maxSequences);
     this.#grammars = new Grammars(loaded);
+    this.#adapters = new AdapterStore(loaded.context, loaded.lora, loaded.adapterHost, loaded.adapterSlots);
   }
 
   get model(): EngineModelInfo {
@@ -45,11 +50,24 @@ export class Engine implements EngineCore {
     if (this.#sequences.has(request.id)) throw new Error(`Cannot add request ${request.id}: the id is in use`);
     const capacity = Math.min(this.model.contextLength, this.#blocks.total * KV_BLOCK_SIZE);
     checkRequest(request, this.model, capacity);
-    const slot = request.adapter === undefined ? -1 : this.#loaded.adapterSlots.get(request.adapter);
-    if (slot === undefined) throw new Error(`Cannot add request ${request.id}: no adapter ${request.adapter}`);
-    const sequence = new Sequence(request, slot);
+    const sequence = new Sequence(request, -1);
+    const slot = request.adapter === undefined ? -1 : this.#useAdapter(request.adapter, sequence);
     this.#sequences.set(request.id, sequence);
-    if (request.grammar) this.#grammars.start(sequence, request.grammar);
+    if (slot !== undefined) this.#start(sequence, slot);
+  }
+
+  /** The adapter's slot, or undefined where the sequence has to wait for it. */
+  #useAdapter(key: string, sequence: Sequence): number | undefined {
+    try {
+      return this.#adapters.use(key, sequence);
+    } catch (error) {
+      throw new Error(`Cannot add request ${sequence.request.id}: ${(error as Error).message}`);
+    }
+  }
+
+  #start(sequence: Sequence, slot: number): void {
+    sequence.adapterSlot = slot;
+    if (sequence.request.grammar) this.#grammars.start(sequence, sequence.request.grammar);
     else this.#scheduler.add(sequence);
   }
 
@@ -59,15 +77,23 @@ export class Engine implements EngineCore {
   }
 
   hasWork(): boolean {
-    return this.#sequences.size > 0;
+    return this.#sequences.size > 0 || this.#adapters.isBusy;
   }
 
   waiting(): Promise<void> | undefined {
-    return this.#scheduler.running + this.#scheduler.waiting === 0 ? this.#grammars.progress() : undefined;
+    if (this.#scheduler.running + this.#scheduler.waiting > 0 || this.#grammars.hasStarted) return undefined;
+    const [grammar, adapter] = [this.#grammars.progress(), this.#adapters.progress()];
+    if (this.#adapters.isBusy && !adapter) return undefined;
+    return grammar && adapter ? Promise.race([grammar, adapter]) : (grammar ?? adapter);
   }
 
   step(): EngineOutput[] {
+    this.#adapters.advance();
     const outputs: EngineOutput[] = [];
+    for (const { user: sequence, slot, error } of this.#adapters.takeAdmitted()) {
+      if (error === undefined) this.#start(sequence, slot);
+      else outputs.push(this.#fail(sequence, error));
+    }
     for (const { sequence, error } of this.#grammars.takeStarted()) {
       if (this.#sequences.get(sequence.request.id) !== sequence) continue;
       if (error === undefined) this.#scheduler.add(sequence);
@@ -96,7 +122,7 @@ export class Engine implements EngineCore {
       id: sequence.request.id,
       tokens: [token],
       ...(logprob && { logprobs: [logprob] }),
-      ...(first && { sharedTokens: sequence.sharedTokens }),
+      ...(first && { sharedTokens: sequence.sharedTokens, queueSeconds: sequence.queueSeconds }),
       ...(finish && { finish }),
     };
   }
@@ -109,6 +135,7 @@ export class Engine implements EngineCore {
   #finish(sequence: Sequence): void {
     this.#sequences.delete(sequence.request.id);
     this.#scheduler.remove(sequence);
+    this.#adapters.release(sequence);
     if (sequence.request.grammar) this.#grammars.finish(sequence);
   }
 
@@ -118,15 +145,30 @@ export class Engine implements EngineCore {
       waiting: this.#scheduler.waiting,
       kvBlocksUsed: this.#blocks.used,
       kvBlocksTotal: this.#blocks.total,
+      kvBlockSize: KV_BLOCK_SIZE,
       promptTokens: this.#promptTokens,
       generatedTokens: this.#generatedTokens,
       sharedTokens: this.#scheduler.sharedTokens,
       steps: this.#steps,
+      adapters: this.#adapters.stats(),
     };
+  }
+
+  loadAdapter(adapter: AdapterSpec): Promise<AdapterFinding> {
+    return this.#adapters.load(adapter);
+  }
+
+  knowAdapters(adapters: readonly AdapterSpec[]): void {
+    this.#adapters.know(adapters);
+  }
+
+  freeAdapter(key: string): void {
+    this.#adapters.free(key);
   }
 
   [Symbol.dispose](): void {
     this.#grammars[Symbol.dispose]();
+    this.#adapters[Symbol.dispose]();
     this.#loaded[Symbol.dispose]();
   }
 }

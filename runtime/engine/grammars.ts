@@ -43,6 +43,11 @@ export class Grammars implements StepMasks, Disposable {
     return this.#started.splice(0);
   }
 
+  /** Whether `takeStarted` has something to give. */
+  get hasStarted(): boolean {
+    return this.#started.length > 0;
+  }
+
   /** Resolves when some compilation ends; undefined when one has ended already or none is under way. */
   progress(): Promise<void> | undefined {
     if (this.#started.length > 0 || this.#compiling.size === 0) return undefined;

@@ -1,10 +1,12 @@
 /** A model on a device with its runner: what the engine, `eval` and `bench` build on. */
 import { Context, type ContextOptions } from "../../ffi/mod.ts";
-import { type AdapterSource, checkBinding, openAdapter, openCheckpoint } from "../formats/mod.ts";
+import type { AdapterHost } from "../adapters/open.ts";
+import { openCheckpoint } from "../formats/mod.ts";
 import { type DecoderConfig, parseConfig } from "../models/config.ts";
-import { type LoadedDecoder, loadDecoder } from "../models/load.ts";
-import { LoraTable } from "../models/lora.ts";
+import { loadDecoder } from "../models/load.ts";
+import type { LoraTable } from "../models/lora.ts";
 import type { DecoderWeights } from "../models/weights.ts";
+import { loadAdapters, openAdapters } from "./adapters_at_start.ts";
 import { chooseShape, type EngineShape } from "./engine_shape.ts";
 import { ModelRunner } from "./model_runner.ts";
 import type { EngineModelInfo, EngineOptions } from "./protocol.ts";
@@ -20,7 +22,11 @@ export interface LoadedModel extends Disposable {
   readonly weights: DecoderWeights;
   readonly info: EngineModelInfo;
   readonly shape: EngineShape;
-  /** Slot of each adapter by name. */
+  /** null: the model takes no adapters, and has no calibrated LoRA. */
+  readonly lora: LoraTable | null;
+  /** What adapters have to fit. */
+  readonly adapterHost: AdapterHost;
+  /** Slot of each adapter that was loaded with the model, by name. */
   readonly adapterSlots: ReadonlyMap<string, number>;
 }
 
@@ -29,8 +35,7 @@ export function loadModel(options: EngineOptions, report: LoadReport = () => {})
   const started = performance.now();
   const checkpoint = openCheckpoint(options.model);
   const config = parseConfig(checkpoint.config, `${options.model}/config.json`);
-  const adapters = Object.entries(options.adapters).map(([name, dir]) => [name, openAdapter(dir)] as const);
-  for (const [, adapter] of adapters) checkBinding(adapter, checkpoint.fingerprint);
+  const adapters = openAdapters(checkpoint, config, options);
   const owned: Disposable[] = [];
   const own = <T extends Disposable>(value: T): T => {
     owned.push(value);
@@ -43,7 +48,7 @@ export function loadModel(options: EngineOptions, report: LoadReport = () => {})
     const context = own(Context.open(contextOptions(options)));
     const decoder = own(loadDecoder(context, checkpoint, config, (done, total) => report("weights", done, total)));
     const shape = chooseShape(config, options);
-    const lora = loadAdapters(context, decoder, checkpoint.initAdapter ?? null, adapters, shape.loraDtype);
+    const lora = loadAdapters(context, decoder.weights, adapters, shape.loraDtype);
     if (lora) own(lora);
     const runner = own(new ModelRunner(context, decoder.weights, lora, shape));
     const description = context.describe();
@@ -54,19 +59,21 @@ export function loadModel(options: EngineOptions, report: LoadReport = () => {})
       config,
       weights: decoder.weights,
       shape,
-      adapterSlots: new Map(adapters.map(([name], i) => [name, i + 1])),
+      lora,
+      adapterHost: adapters.host,
+      adapterSlots: new Map(adapters.named.map(([name], i) => [name, i + 1])),
       info: {
         contextLength: shape.contextLength,
         vocabSize: config.vocabSize,
         maxSequences: shape.maxSequences,
         fingerprint: checkpoint.fingerprint,
-        adapters: adapters.map(([name]) => name),
+        adapters: adapters.named.map(([name]) => name),
         device: description.device,
         isa: description.isa,
         threads: description.threads,
         memory: {
           weights: decoder.weightBytes,
-          lora: lora?.poolBytes ?? 0,
+          lora: lora?.space.used ?? 0,
           kvCache: runner.kvBytes,
           scratch: context.memory().scratchBytes,
         },
@@ -82,16 +89,4 @@ export function loadModel(options: EngineOptions, report: LoadReport = () => {})
 
 function contextOptions(options: EngineOptions): ContextOptions {
   return { device: options.device === "auto" ? "cpu" : options.device, threads: options.threads };
-}
-
-function loadAdapters(
-  context: Context,
-  decoder: LoadedDecoder,
-  calibrated: AdapterSource | null,
-  adapters: readonly (readonly [string, AdapterSource])[],
-  dtype: "f16" | "f32",
-): LoraTable | null {
-  if (!calibrated && adapters.length === 0) return null;
-  const bySlot = [calibrated, ...adapters.map(([, adapter]) => adapter)];
-  return new LoraTable(context, decoder.weights, bySlot, dtype);
 }

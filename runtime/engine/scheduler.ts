@@ -83,7 +83,7 @@ export class Scheduler {
       this.#waiting.shift();
       this.#sharedTokens += sequence.computed;
       sequence.seat = this.#freeSeats.pop() as number;
-      if (++sequence.admissions === 1) sequence.sharedTokens = sequence.computed;
+      sequence.admit(sequence.computed);
       this.#running.push(sequence);
       budget -= taken;
     }

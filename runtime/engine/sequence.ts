@@ -7,8 +7,8 @@ export class Sequence implements BlockList {
   /** Prompt, then what was drawn. */
   readonly tokens: number[];
   readonly promptTokens: number;
-  /** The LoRA slot of the request's adapter, or -1. */
-  readonly adapterSlot: number;
+  /** The LoRA slot of the request's adapter, or -1. It has to be known before the sequence is scheduled. */
+  adapterSlot: number;
   /** What its keys and values depend on besides its tokens: sequences of one root may share blocks. */
   readonly root: string;
   readonly #stopTokens: ReadonlySet<number>;
@@ -22,13 +22,17 @@ export class Sequence implements BlockList {
   admissions = 0;
   /** Prompt tokens that the cache held when it was first admitted. */
   sharedTokens = 0;
+  /** Seconds from its arrival to when it was first admitted. */
+  queueSeconds = 0;
+  readonly #arrived = performance.now();
 
   constructor(request: EngineRequest, adapterSlot: number) {
     this.request = request;
     this.tokens = [...request.prompt];
     this.promptTokens = request.prompt.length;
     this.adapterSlot = adapterSlot;
-    this.root = `adapter ${adapterSlot}`;
+    // Not the slot, which other adapters have at other times.
+    this.root = `adapter ${request.adapter ?? ""}`;
     this.#stopTokens = new Set(request.stopTokens);
   }
 
@@ -39,6 +43,13 @@ export class Sequence implements BlockList {
 
   get generated(): number {
     return this.tokens.length - this.promptTokens;
+  }
+
+  /** Notes that it was given a seat and blocks, `sharedTokens` of whose tokens the cache held. */
+  admit(sharedTokens: number): void {
+    if (++this.admissions > 1) return;
+    this.sharedTokens = sharedTokens;
+    this.queueSeconds = (performance.now() - this.#arrived) / 1000;
   }
 
   /** Takes a drawn token; says whether and why the sequence is over. */

@@ -1,5 +1,6 @@
 /** The loop around an EngineCore: take messages, step, send what came out, look for messages again. */
 import type { Socket } from "node:net";
+import { ModeNeededError } from "../adapters/open.ts";
 import { FrameChannel } from "./frames.ts";
 import type { EngineCore, EngineOptions, EngineOutput, FromEngine, ToEngine } from "./protocol.ts";
 import { EventLoopYield } from "./worker_yield.ts";
@@ -98,6 +99,23 @@ function handle(
       break;
     case "stats":
       channel.send({ type: "stats", query: message.query, stats: core.stats() });
+      break;
+    case "load_adapter": {
+      const { query, adapter } = message;
+      core.loadAdapter(adapter).then(
+        (found) => channel.send({ type: "adapter", query, found }),
+        (error: Error) => {
+          const needsMode = error instanceof ModeNeededError;
+          channel.send({ type: "adapter_refused", query, error: error.message, needsMode });
+        },
+      );
+      break;
+    }
+    case "know_adapters":
+      core.knowAdapters(message.adapters);
+      break;
+    case "free_adapter":
+      core.freeAdapter(message.key);
       break;
   }
 }

@@ -10,6 +10,7 @@ import {
   type LinearSource,
   type LoraTarget,
   readBytes,
+  readLora,
   type StoredTensor,
 } from "../formats/mod.ts";
 import type { TensorToWrite } from "../formats/safetensors_writer.ts";
@@ -34,7 +35,7 @@ export function expandedMatrix(
     shape: [outFeatures, inFeatures],
     *data() {
       using matrix = loadMatrix(context, source);
-      using rows = new EffectiveRows(context, matrix.weight, loras);
+      using rows = new EffectiveRows(context, matrix.weight, loras.map(readLora));
       for (let first = 0; first < outFeatures; first += rows.slabRows) {
         yield narrow(rows.read(first, Math.min(rows.slabRows, outFeatures - first)), dtype, file, name);
       }

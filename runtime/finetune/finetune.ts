@@ -25,12 +25,14 @@ import { scheduleFactor } from "./schedule.ts";
 import { batchesOf } from "./steps.ts";
 import { TeacherCache, teacherBytes } from "./teacher_cache.ts";
 import { diskBytes, objectiveOf, Training } from "./training.ts";
-import { DivergedError, type MeanLoss, meanLoss } from "./training_step.ts";
+import { DivergedError, type MeanLoss } from "./training_step.ts";
 
 /** Without --save-every, seconds between two states. */
 const SAVE_SECONDS = 120;
 /** Dropout's masks are numbered: more than a step has batches. */
 const DRAWS_PER_STEP = 2 ** 16;
+const EMULATED =
+  "--compute bf16 needs AVX-512 BF16 to be fast: this processor gives the same result, no sooner than with f32.";
 /** Steps of which the first and the last loss of a run are means. */
 const ENDS = 10;
 
@@ -38,11 +40,13 @@ const ENDS = 10;
 export async function finetune(options: FinetuneOptions, events: FinetuneEvents = {}): Promise<FinetuneResult> {
   const prepared = prepare(options);
   const identity = identityOf(options, prepared);
-  const about = { threads: options.threads, file: prepared.data.file, started: new Date().toISOString() };
+  const files = prepared.data.map(({ file }) => file);
+  const about = { threads: options.threads, files, started: new Date().toISOString() };
   using folder = TrainingFolder.open(options.out, identity, about);
   for (const note of prepared.notes) events.onNote?.(note);
-  for (const row of prepared.data.skipped) folder.log({ type: "skipped", ...row });
+  for (const row of prepared.data.flatMap(({ skipped }) => skipped)) folder.log({ type: "skipped", ...row });
   using context = Context.open({ threads: options.threads });
+  if (options.settings.compute === "bf16" && context.describe().isa !== "avx512bf16") events.onNote?.(EMULATED);
   const run = new Run(options, prepared, folder, identity, context, events);
   try {
     return await run.all();
@@ -146,7 +150,8 @@ class Run {
     const { fingerprint } = this.#prepared.teacher as Checkpoint;
     const dir = this.#folder.teacher;
     checkSpace(this.#options.out, teacherBytes(examples, objective), "the teacher's tokens");
-    const options = { context: this.#context, teacher, fingerprint, dir, examples, shape, objective };
+    const { compute } = this.#options.settings;
+    const options = { context: this.#context, teacher, fingerprint, dir, examples, shape, objective, compute };
     const onProgress = (done: number, total: number): void => this.#events.onTeacher?.(done, total);
     this.doing = "ask the teacher";
     this.#teacher = await TeacherCache.make(options, this.#pause, onProgress);
@@ -223,7 +228,7 @@ class Run {
     const step = this.#step;
     this.doing = `validate after step ${step} of ${this.#steps}`;
     const began = performance.now();
-    const mean = await meanLoss(this.#batches(validation), (batch) => training.trainer.loss(batch), this.#pause);
+    const mean = await training.step.loss(this.#batches(validation), this.#pause);
     if (!Number.isFinite(mean.loss)) throw new DivergedError("loss", mean.loss);
     const record: EvalRecord = {
       type: "eval",

@@ -1,6 +1,6 @@
 /**
- * What --train-scales makes: the model's folder with the same integers, the trained scales and norms, and the trained LoRA as its
- * calibrated one.
+ * What --train-scales and --train-weights make: the model's folder with the trained scales and norms, the same integers or the ones
+ * that trained weights round to, and the trained LoRA as its calibrated one.
  */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -39,7 +39,8 @@ export async function writeTrainedModel(
   for (const linear of training.linears) {
     const { outFeatures, inFeatures } = linear.weight;
     const source = checkpoint.linear(linear.name, outFeatures, inFeatures);
-    const stored = (): QuantizedLinear["weights"] => scaledWeights(readStored(source), training.factors(linear));
+    const stored = (): QuantizedLinear["weights"] =>
+      training.weights(linear) ?? scaledWeights(readStored(source), training.factors(linear));
     modules.set(linear.name, source.kind === "dense" ? { family: "dense" } : storageSettings(stored()));
     if (source.kind === "dense") continue;
     for (const { name } of weightTensors(source)) consumed.add(name);
@@ -67,6 +68,7 @@ export async function writeTrainedModel(
   const made = { ...rest, quantization_config: quantizationConfig(modules) };
   await writeJson(join(dir, "config.json"), { ...made, [FINGERPRINT_KEY]: makeFingerprint(made, hashes) });
   copyCompanions(checkpoint.dir, dir);
+  if (training.loras.length === 0) return;
   mkdirSync(join(dir, INIT_ADAPTER));
   await writeLora(join(dir, INIT_ADAPTER), training, start, settings, "F16");
 }

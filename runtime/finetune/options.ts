@@ -1,6 +1,6 @@
 /** What a run is asked for, and what it tells. */
 import type { Best } from "./checkpoint.ts";
-import type { DatasetOptions } from "./data/mod.ts";
+import type { DataFile, DatasetOptions } from "./data/mod.ts";
 import type { EvalRecord, StepRecord } from "./records.ts";
 import type { FinetuneSettings, LoraSettings } from "./settings.ts";
 import type { StartName } from "./start.ts";
@@ -10,7 +10,9 @@ export interface FinetuneOptions {
   readonly model: string;
   /** Folder to make; `out`.partial holds the run's state until then. */
   readonly out: string;
-  readonly data: Pick<DatasetOptions, "file" | "format" | "template" | "promptLoss" | "onBadRow" | "tooLong">;
+  readonly data: Pick<DatasetOptions, "format" | "template" | "promptLoss" | "onBadRow" | "tooLong"> & {
+    readonly files: readonly DataFile[];
+  };
   readonly validation: Validation;
   /** null: the model's calibrated LoRA where it has one, else zero. */
   readonly start: StartName | null;
@@ -18,6 +20,11 @@ export interface FinetuneOptions {
   readonly lora: Partial<LoraSettings>;
   /** Folder of the full-precision model, for distillation. */
   readonly teacher: string | null;
+  /**
+   * Where weights that train begin: folder of the full-precision model. null: the teacher where it is one of the same architecture,
+   * else the packed weights themselves.
+   */
+  readonly weightsFrom: string | null;
   readonly settings: FinetuneSettings;
   /** Steps between two states on disk; null: about two minutes. */
   readonly saveEvery: number | null;
@@ -51,7 +58,7 @@ export interface FinetuneEvents {
 
 export interface FinetuneResult {
   readonly out: string;
-  /** With --train-scales a whole model. */
+  /** With --train-scales or --train-weights a whole model. */
   readonly kind: "adapter" | "model";
   readonly steps: number;
   readonly epochs: number;

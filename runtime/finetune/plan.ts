@@ -14,7 +14,7 @@ import { teacherBytes } from "./teacher_cache.ts";
 import { diskBytes, objectiveOf, Training } from "./training.ts";
 
 export interface FinetunePlan {
-  readonly format: string;
+  readonly files: readonly { readonly file: string; readonly format: string; readonly examples: number }[];
   readonly examples: number;
   readonly validationExamples: number;
   /** Of all training examples. */
@@ -65,7 +65,7 @@ export async function planFinetuning(options: FinetuneOptions): Promise<Finetune
   const diskFreeBytes = freeBytes(options.out) ?? null;
   const short = diskFreeBytes !== null && diskFreeBytes < needed;
   return {
-    format: data.format,
+    files: data.map(({ file, format, examples: { length } }) => ({ file, format, examples: length })),
     examples: examples.length,
     validationExamples: validation.length,
     tokens: tokensOf(examples),
@@ -97,6 +97,7 @@ function memoryParts(
   const training = {
     ...{ rank, dora, below: start.below !== null, targets: settings.targets, ...shape, recompute },
     ...{ momentBits: settings.optimizerBits, dropout: settings.dropout > 0 },
+    ...(settings.trainScales && { alongside: settings.trainWeights ? ("weights" as const) : ("scales" as const) }),
   };
   return trainingMemory(plannedModel(context, model, null), training, programBytes);
 }

@@ -7,7 +7,8 @@ import { type AdapterSource, type Checkpoint, openCheckpoint } from "../formats/
 import { type DecoderConfig, parseConfig } from "../models/config.ts";
 import { refuseExisting, refuseInside } from "../quantize/partial_folder.ts";
 import { hasTokenizer, openTokenizer } from "../tokenizer/mod.ts";
-import { type Dataset, type Example, readDataset, splitValidation } from "./data/mod.ts";
+import { type Dataset, type Example, readDataset, readMixture, splitValidation } from "./data/mod.ts";
+import { otherArchitecture } from "./first_weights.ts";
 import type { FinetuneOptions } from "./options.ts";
 import type { Schedule } from "./schedule.ts";
 import { openStart, type Start } from "./start.ts";
@@ -19,7 +20,10 @@ export interface Prepared {
   /** Of the full-precision model that is distilled from; null without. */
   readonly teacher: Checkpoint | null;
   readonly start: Start;
-  readonly data: Dataset;
+  /** Full precision of the weights that train; null: they begin as they are packed. */
+  readonly weightsFrom: Checkpoint | null;
+  /** By file. */
+  readonly data: readonly Dataset[];
   readonly training: readonly Example[];
   readonly validation: readonly Example[];
   readonly steps: Steps;
@@ -43,8 +47,9 @@ export function prepare(options: FinetuneOptions): Prepared {
     );
   }
   const teacher = options.teacher === null ? null : openTeacher(options.teacher, options, config);
-  const start = openStart(checkpoint, options.start, options.lora);
-  if (settings.trainScales) checkScales(checkpoint, start);
+  const start = openStart(checkpoint, options.start, options.lora, settings.trainScales);
+  if (settings.trainScales) checkScales(checkpoint, start, settings);
+  const weightsFrom = settings.trainWeights ? openFirstWeights(options, teacher, config) : null;
   const { data, training, validation, notes } = readData(options, config);
   const steps = new Steps(training, settings);
   const schedule = {
@@ -58,6 +63,7 @@ export function prepare(options: FinetuneOptions): Prepared {
     config,
     teacher,
     start,
+    weightsFrom,
     data,
     training,
     validation,
@@ -65,7 +71,12 @@ export function prepare(options: FinetuneOptions): Prepared {
     schedule,
     shape: { sequences: settings.microBatch, length: Math.min(settings.length, most) },
     evalEvery: options.validation.every ?? steps.perEpoch,
-    notes: [...startNotes(start, checkpoint), ...notes, ...scheduleNotes(schedule)],
+    notes: [
+      ...startNotes(start, checkpoint),
+      ...(settings.trainWeights ? [firstWeightsNote(weightsFrom)] : []),
+      ...notes,
+      ...scheduleNotes(schedule),
+    ],
   };
 }
 
@@ -94,12 +105,34 @@ function sameVocabulary(a: string, b: string): boolean {
 }
 
 /** @throws where there are no scales, or LoRA that the new model could not hold */
-function checkScales({ dir, quantization }: Checkpoint, { name, below }: Start): void {
-  if (quantization === undefined)
-    throw new RangeError(`Cannot use --train-scales: the weights of ${dir} are not packed`);
+function checkScales(
+  { dir, quantization }: Checkpoint,
+  { name, below }: Start,
+  { trainWeights }: FinetuneOptions["settings"],
+): void {
+  const flag = trainWeights ? "--train-weights" : "--train-scales";
+  if (quantization === undefined) throw new RangeError(`Cannot use ${flag}: the weights of ${dir} are not packed`);
   if (below === null) return;
   const reason = "the new model's calibrated LoRA is the one that is trained, and it would come on top of the old one";
-  throw new RangeError(`Cannot use --train-scales with --start ${name}: ${reason}; give --start init`);
+  throw new RangeError(`Cannot use ${flag} with --start ${name}: ${reason}; give --start init`);
+}
+
+/** @throws where the folder that was asked for is of another architecture */
+function openFirstWeights(
+  { weightsFrom }: FinetuneOptions,
+  teacher: Checkpoint | null,
+  config: DecoderConfig,
+): Checkpoint | null {
+  if (weightsFrom === null) return teacher && otherArchitecture(teacher, config) === null ? teacher : null;
+  const checkpoint = openCheckpoint(weightsFrom);
+  const reason = otherArchitecture(checkpoint, config);
+  if (reason === null) return checkpoint;
+  throw new Error(`Cannot begin with the weights of ${weightsFrom}: ${reason}`);
+}
+
+function firstWeightsNote(from: Checkpoint | null): string {
+  if (from !== null) return `Weights begin as those of ${from.dir}, where these round to the packed ones.`;
+  return "Weights begin as they are packed; --weights-from DIR gives them full precision.";
 }
 
 /** A share of the steps is rounded up, as transformers does. */
@@ -109,19 +142,22 @@ function warmupSteps(warmup: number, steps: number): number {
 
 function readData({ model, data: given, validation, settings }: FinetuneOptions, { vocabSize }: DecoderConfig) {
   const tokenizer = openTokenizer(model);
-  const read = (file: string): Dataset =>
-    readDataset({ ...given, file, tokenizer, vocabSize, maxLength: settings.length });
-  const data = read(given.file);
-  const other = validation.file === null ? null : read(validation.file);
+  const { files, ...how } = given;
+  const reading = { ...how, tokenizer, vocabSize, maxLength: settings.length };
+  const data = readMixture(files, reading, settings.seed);
+  const other = validation.file === null ? [] : [readDataset({ ...reading, file: validation.file })];
   const { holdOut } = validation;
   const amount = holdOut < 1 ? { fraction: holdOut } : { count: holdOut };
-  const split = splitValidation(data.examples, amount, settings.seed);
-  const held = other?.examples ?? split.validation;
+  const split = splitValidation(
+    data.flatMap(({ examples }) => examples),
+    amount,
+    settings.seed,
+  );
   return {
     data,
     training: split.training,
-    validation: held,
-    notes: [data, ...(other ? [other] : [])].flatMap(dataNotes),
+    validation: other[0]?.examples ?? split.validation,
+    notes: [...data, ...other].flatMap(dataNotes),
   };
 }
 
@@ -152,6 +188,7 @@ export function identityOf(options: FinetuneOptions, prepared: Prepared): JsonOb
     start: start.name === "init" || start.name === "zero" ? start.name : adapterHash(start.from as AdapterSource),
     ...start.lora,
     teacher: prepared.teacher?.fingerprint ?? null,
+    weightsFrom: prepared.weightsFrom?.fingerprint ?? null,
     model: checkpoint.fingerprint,
     data: examplesHash(training),
     examples: training.length,

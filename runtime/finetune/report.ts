@@ -4,6 +4,7 @@ import { writeText } from "../formats/atomic.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { STYLE } from "../quantize/report.ts";
 import { escapeHtml } from "../quantize/report_charts.ts";
+import type { DataFile } from "./data/mod.ts";
 import type { FinetuneResult } from "./options.ts";
 import type { EvalRecord, LogRecord, StepRecord } from "./records.ts";
 import { type Curve, curveChart } from "./report_chart.ts";
@@ -12,7 +13,7 @@ import { OPTION_FLAGS } from "./settings.ts";
 export interface ReportHead {
   readonly model: string;
   readonly out: string;
-  readonly data: { readonly file: string };
+  readonly data: { readonly files: readonly DataFile[] };
   readonly validation: { readonly file: string | null };
   readonly teacher: string | null;
 }
@@ -153,11 +154,13 @@ const OTHERS: Readonly<Record<string, string>> = {
   evalEvery: "--eval-every",
   rowLength: "tokens of a row",
   teacher: "teacher (fingerprint)",
+  weightsFrom: "weights from (fingerprint)",
 };
 
 function settingRows({ data, validation, teacher }: ReportHead, settings: JsonObject): string {
   const flags: Readonly<Record<string, string>> = { ...OPTION_FLAGS, ...OTHERS };
-  const files = { "--data": data.file, "--val-data": validation.file, "--teacher": teacher };
+  const read = data.files.map(({ file, amount }) => (amount === null ? file : `${file}@${amount}`));
+  const files = { "--data": read, "--val-data": validation.file, "--teacher": teacher };
   const rows = [
     ...Object.entries(settings).map(([key, value]) => [flags[key] ?? key, value] as const),
     ...Object.entries(files),

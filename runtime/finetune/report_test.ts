@@ -4,7 +4,13 @@ import type { LogRecord } from "./records.ts";
 import { reportPage } from "./report.ts";
 import { curveChart } from "./report_chart.ts";
 
-const HEAD = { model: "<b>model</b>", out: "out", data: { file: "d.txt" }, validation: { file: null }, teacher: null };
+const HEAD = {
+  model: "<b>model</b>",
+  out: "out",
+  data: { files: [{ file: "d.txt", amount: null }] },
+  validation: { file: null },
+  teacher: null,
+};
 
 describe("reportPage", () => {
   it("shows curves, validations and settings, and escapes what comes from outside", () => {

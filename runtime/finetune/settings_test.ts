@@ -38,6 +38,7 @@ describe("finetuneSettings", () => {
     [{ maxNorm: -1 }, "Cannot use --max-norm: received -1, expected at least 0"],
     [{ dropout: 1 }, "Cannot use --dropout: received 1, expected 0 to 0.99"],
     [{ optimizerBits: 16 as never }, "Cannot use --optimizer-bits: received 16, expected 32, 8"],
+    [{ compute: "f16" as never }, "Cannot use --compute: received f16, expected f32, bf16"],
     [{ objective: "distill", temperature: 0 }, "Cannot use --temperature: received 0, expected 0.01 to 100"],
     [{ objective: "distill", mix: 1.1 }, "Cannot use --mix: received 1.1, expected 0 to 1"],
     [{ objective: "distill", topK: 0 }, "Cannot use --top-k: received 0, expected a whole number, at least 1"],
@@ -46,6 +47,8 @@ describe("finetuneSettings", () => {
     [{ topK: 8 }, "Cannot use --top-k without --objective distill"],
     [{ scaleLearningRate: 1 }, "Cannot use --scale-lr without --train-scales"],
     [{ trainScales: true, scaleLearningRate: -1 }, "Cannot use --scale-lr: received -1, expected at least 0"],
+    [{ weightLearningRate: 1 }, "Cannot use --weight-lr without --train-weights"],
+    [{ trainWeights: true, weightLearningRate: -1 }, "Cannot use --weight-lr: received -1, expected at least 0"],
   ] as const;
   for (const [given, message] of refusals) {
     it(`refuses ${JSON.stringify(given)} by its flag`, () => {
@@ -54,10 +57,18 @@ describe("finetuneSettings", () => {
   }
 });
 
+describe("finetuneSettings of weights that train", () => {
+  it("train their scales too, at the scales' own rate", () => {
+    const { trainScales, scaleLearningRate } = finetuneSettings(null, { trainWeights: true, scaleLearningRate: 5e-4 });
+    assertEquals([trainScales, scaleLearningRate], [true, 5e-4]);
+  });
+});
+
 describe("loraSettings", () => {
   it("refuses what LoRA cannot have", () => {
     const refusal = (given: object): string => assertThrows(() => loraSettings(given), RangeError).message;
     assertEquals(refusal({ rank: 0 }), "Cannot use --rank: received 0, expected a whole number, at least 1");
+    assertEquals(loraSettings({ rank: 0 }, true).rank, 0);
     assertEquals(refusal({ alpha: 0 }), "Cannot use --alpha: received 0, expected more than 0");
     assertEquals(
       refusal({ alpha: Number.POSITIVE_INFINITY }),

@@ -7,6 +7,7 @@ import {
   checkBinding,
   type LoraTarget,
   openAdapter,
+  readLora,
   readTensor,
 } from "../formats/mod.ts";
 import { EffectiveRows } from "../models/effective_rows.ts";
@@ -41,13 +42,19 @@ export interface StartValues {
 /**
  * @param name null: "init" where the model has a calibrated LoRA, else "zero"
  * @param given what was said about LoRA's shape, which only a start at zero can heed
+ * @param modelTrains whether something trains besides LoRA
  * @throws for a start that is not there, belongs to another model, or has another shape than `given`
  */
-export function openStart(checkpoint: Checkpoint, name: StartName | null, given: Partial<LoraSettings>): Start {
+export function openStart(
+  checkpoint: Checkpoint,
+  name: StartName | null,
+  given: Partial<LoraSettings>,
+  modelTrains = false,
+): Start {
   const { initAdapter, fingerprint, dir } = checkpoint;
   const chosen = name ?? (initAdapter ? "init" : "zero");
   if (chosen === "zero") {
-    const lora = loraSettings(given);
+    const lora = loraSettings(given, modelTrains);
     return { name: chosen, from: null, below: belowOf(checkpoint, chosen), replaces: false, lora };
   }
   if (chosen === "init" && !initAdapter) {
@@ -98,7 +105,7 @@ export function startValues(
   const isTarget = ({ name }: Linear): boolean => targets.some((target) => name.endsWith(`.${target}`));
   const { from } = start;
   if (from === null) {
-    const chosen = linears.filter(isTarget);
+    const chosen = start.lora.rank === 0 ? [] : linears.filter(isTarget);
     return { trained: new Map(chosen.map((l) => [l, zeroLora(context, l, start, seed)])), kept: new Map() };
   }
   const byName = new Map(linears.map((linear) => [linear.name, linear]));
@@ -160,7 +167,7 @@ function zeroLora(context: Context, linear: Linear, { lora, below }: Start, seed
 /** Lengths of the rows that LoRA is added to, [out]. */
 function rowNorms(context: Context, { weight }: Linear, below: readonly LoraTarget[]): Float32Array {
   const { outFeatures, inFeatures } = weight;
-  using rows = new EffectiveRows(context, weight, below);
+  using rows = new EffectiveRows(context, weight, below.map(readLora));
   const norms = new Float32Array(outFeatures);
   for (let first = 0; first < outFeatures; first += rows.slabRows) {
     const values = rows.read(first, Math.min(rows.slabRows, outFeatures - first));

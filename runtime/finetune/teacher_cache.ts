@@ -11,6 +11,7 @@ import { openSafetensors } from "../formats/safetensors.ts";
 import { type TensorToWrite, writeSafetensors } from "../formats/safetensors_writer.ts";
 import { parseConfig } from "../models/config.ts";
 import { loadDecoder } from "../models/load.ts";
+import type { Compute } from "../ops/training.ts";
 import type { Distillation, TeacherTokens } from "../training/objective.ts";
 import { TeacherLogits } from "../training/teacher_logits.ts";
 import type { Example } from "./data/mod.ts";
@@ -33,6 +34,7 @@ export interface TeacherCacheOptions {
   readonly examples: readonly Example[];
   readonly shape: BatchShape;
   readonly objective: Distillation;
+  readonly compute: Compute;
 }
 
 /** Where an example's tokens lie. */
@@ -116,9 +118,9 @@ function wantedCount({ wanted }: Example): number {
 }
 
 /** Row lengths do not count: packing changes nothing but the last bits. */
-function keyOf({ fingerprint, objective }: TeacherCacheOptions, examples: readonly Example[]): string {
+function keyOf({ fingerprint, objective, compute }: TeacherCacheOptions, examples: readonly Example[]): string {
   const { temperature, topK } = objective;
-  const about = JSON.stringify({ fingerprint, temperature, topK });
+  const about = JSON.stringify({ fingerprint, temperature, topK, compute });
   return createHash("sha256").update(about).update(examplesHash(examples)).digest("hex");
 }
 
@@ -143,11 +145,11 @@ class Teacher implements Disposable {
   readonly #owned: readonly Disposable[];
 
   constructor(options: TeacherCacheOptions) {
-    const { context, teacher, shape, objective } = options;
+    const { context, teacher, shape, objective, compute } = options;
     const checkpoint = openCheckpoint(teacher);
     const model = loadDecoder(context, checkpoint, parseConfig(checkpoint.config, `${teacher}/config.json`));
     this.#options = options;
-    this.#logits = new TeacherLogits({ context, weights: model.weights, ...shape, objective });
+    this.#logits = new TeacherLogits({ context, weights: model.weights, ...shape, objective, compute });
     this.#owned = [this.#logits, model];
   }
 

@@ -7,11 +7,20 @@ import type { ParameterGroup } from "../training/parameters.ts";
 /** What torch.nn.utils.clip_grad_norm_ adds to the norm before it divides. */
 const CLIP_EPSILON = 1e-6;
 
+/** Weights that follow from what trains of them. */
+export interface DerivedWeights {
+  /** Computes them anew. */
+  prepare(): void;
+  /** Makes their gradients, which have added up, those of what trains. */
+  backward(): void;
+}
+
 export interface StepOptions {
   readonly context: Context;
   readonly trainer: ModelTrainer;
   /** Everything that trains. */
   readonly groups: readonly ParameterGroup[];
+  readonly derived?: DerivedWeights;
   /** Longest gradient over all groups that a step follows; 0: any. */
   readonly maxNorm: number;
 }
@@ -77,16 +86,25 @@ export class TrainingStep implements Disposable {
     this.#squares = options.context.alloc(8);
   }
 
+  /** The mean loss as it is now, without dropout. */
+  loss(batches: Iterable<TokenBatch>, pause: Pause): Promise<MeanLoss> {
+    const { trainer, derived } = this.#options;
+    derived?.prepare();
+    return meanLoss(batches, (batch) => trainer.loss(batch), pause);
+  }
+
   /**
    * @param batches whose gradients add up; at least one token has a target
    * @param factor of the learning rates
    * @throws {DivergedError}, and what `pause` throws; then nothing was updated
    */
   async run(batches: readonly TokenBatch[], factor: number, pause: Pause): Promise<StepResult> {
-    const { trainer, groups, maxNorm } = this.#options;
+    const { trainer, groups, maxNorm, derived } = this.#options;
+    derived?.prepare();
     const wanted = batches.reduce((sum, batch) => sum + wantedTokens(batch), 0);
     const mean = await meanLoss(batches, (batch, i) => trainer.gradients(batch, 1 / wanted, i > 0), pause);
     if (!Number.isFinite(mean.loss)) throw new DivergedError("loss", mean.loss);
+    derived?.backward();
     const norm = this.#norm();
     if (!Number.isFinite(norm)) throw new DivergedError("gradient", norm);
     const clip = maxNorm > 0 ? Math.min(1, maxNorm / (norm + CLIP_EPSILON)) : 1;

@@ -1,16 +1,19 @@
 /** PEFT's LoRA adapters: adapter_config.json and adapter_model.safetensors, read as peft 0.21 would apply them. */
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { FLOAT_DTYPES } from "./dtype.ts";
 import { FormatError } from "./failure.ts";
 import { FINGERPRINT } from "./fingerprint.ts";
 import { isObject, type JsonObject, readJsonObject } from "./json.ts";
 import { type NamePattern, parsePatterns } from "./name_pattern.ts";
+import { readTensor } from "./read.ts";
 import { openSafetensors, type StoredTensor } from "./safetensors.ts";
 
 const CONFIG = "adapter_config.json";
 const WEIGHTS = "adapter_model.safetensors";
 export const BINDING = "apiq.json";
+/** The files of an adapter's folder that are read; the last may be absent. */
+export const ADAPTER_FILES = [CONFIG, WEIGHTS, BINDING] as const;
 const TENSOR_NAME =
   /^base_model\.model\.(.+)\.lora_(?:(A|B)(?:\.default)?\.weight|(magnitude_vector)(?:\.default)?(?:\.weight)?)$/;
 
@@ -27,6 +30,26 @@ export interface LoraTarget {
   /** alpha / rank, or alpha / sqrt(rank) for rsLoRA */
   readonly scale: number;
 }
+
+/** A `LoraTarget` read into memory. */
+export interface LoraMatrices {
+  /** [rank, in] */
+  readonly a: Float32Array<ArrayBuffer>;
+  /** [out, rank] */
+  readonly b: Float32Array<ArrayBuffer>;
+  /** [out] */
+  readonly magnitude: Float32Array<ArrayBuffer> | null;
+  readonly rank: number;
+  readonly scale: number;
+}
+
+/** @throws {FormatError} when the file has become shorter since it was opened. */
+export function readLora({ a, b, magnitude, rank, scale }: LoraTarget): LoraMatrices {
+  return { a: readTensor(a), b: readTensor(b), magnitude: magnitude && readTensor(magnitude), rank, scale };
+}
+
+/** What becomes of the model's calibrated LoRA in requests for an adapter: the adapter takes its place, or comes on top of it. */
+export type AdapterMode = "replace" | "stack";
 
 /** apiq.json: what an adapter that was trained here goes with. */
 export interface AdapterBinding {
@@ -147,7 +170,10 @@ const PARTS = { A: "a", B: "b", magnitude_vector: "magnitude" } as const;
 
 function openPairs(dir: string, dora: boolean): Map<string, LoraTensors> {
   const file = join(dir, WEIGHTS);
-  if (!existsSync(file)) {
+  const stat = statSync(file, { throwIfNoEntry: false });
+  // Opening a pipe would wait for someone to write to it.
+  if (stat && !stat.isFile()) throw new FormatError("open", { file, reason: "not a regular file" });
+  if (!stat) {
     const pickled = existsSync(join(dir, "adapter_model.bin"));
     const reason = pickled
       ? "only adapter_model.bin is there, a pickle, and loading a pickle runs code from it; save it again as safetensors"

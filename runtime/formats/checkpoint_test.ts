@@ -156,6 +156,18 @@ describe("openCheckpoint", () => {
     await refuses({ ...GPTQ, bits: 5 }, [], "unsupported bits, received 5, expected 2, 3, 4, 8");
     await refuses({ ...GPTQ, checkpoint_format: "marlin" }, [], "checkpoint_format, received marlin");
     await refuses({ quant_method: "awq" }, [], 'quant_method, received awq, expected "gptq" or "apiq"');
+    const dynamic = (entries: unknown) => ({ ...GPTQ, dynamic: entries });
+    await refuses(dynamic([]), [], "a dynamic that is no object, received array, expected object");
+    await refuses(dynamic({ ".*up.*": 3 }), [], "settings of .*up.* in dynamic that are no object, received number");
+    await refuses(dynamic({ "+:.*up.*": { bits: 5 } }), [], "unsupported bits, received 5, expected 2, 3, 4, 8");
+    await refuses(dynamic({ up: { group_size: -1 } }), [], "one group for a whole row");
+    await refuses(dynamic({ up: { desc_act: true } }), [], "desc_act of up in dynamic is true");
+    await refuses(dynamic({ "(a+)+": { bits: 2 } }), [], "too complicated a pattern in dynamic, received (a+)+");
+    await refuses(
+      dynamic({ "(a": { bits: 2 } }),
+      [],
+      "bad pattern in dynamic, received (a, expected a regular expression",
+    );
     await refuses({ ...APIQ, version: 2 }, [], "version of the apiq format, received 2, expected 1");
     await refuses({ ...APIQ, zero: "none" }, [], "kind of zero");
     await refuses({ ...APIQ, modules: { a: { bits: 7 } } }, [], "unsupported bits, received 7");

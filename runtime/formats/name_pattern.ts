@@ -1,4 +1,4 @@
-/** peft's rank_pattern and alpha_pattern: a regular expression over module names -> a number. */
+/** Regular expressions over module names: peft's rank_pattern and alpha_pattern, GPTQModel's dynamic. */
 import { FormatError } from "./failure.ts";
 import { isObject, kindOf } from "./json.ts";
 
@@ -24,14 +24,27 @@ export function parsePatterns(value: unknown, key: string, file: string): NamePa
   if (!isObject(value)) throw fail(`bad ${key}`, kindOf(value), "object");
   return Object.entries(value).map(([pattern, number]) => {
     if (typeof number !== "number" || !(number > 0)) throw fail(`bad value in ${key}`, number, "a positive number");
-    if (isCostly(pattern))
-      throw fail(`too complicated a pattern in ${key}`, pattern, `at most ${MAX_REPEATS} repeats, none of a group`);
-    try {
-      return { regex: new RegExp(`^(.*\\.)?(${pattern})$`), value: number };
-    } catch {
-      throw fail(`bad pattern in ${key}`, pattern, "a regular expression");
-    }
+    return { regex: parseRegex(pattern, (text) => `^(.*\\.)?(${text})$`, key, file), value: number };
   });
+}
+
+/**
+ * Compiles a pattern over module names that comes from a file.
+ *
+ * @param whole puts into it how it is to match
+ * @param key where in the file it stands, for messages
+ * @throws {FormatError} for what is no regular expression or a costly one
+ */
+export function parseRegex(pattern: string, whole: (pattern: string) => string, key: string, file: string): RegExp {
+  const fail = (reason: string, expected: string): FormatError =>
+    new FormatError("use", { file, reason, received: pattern, expected });
+  if (isCostly(pattern))
+    throw fail(`too complicated a pattern in ${key}`, `at most ${MAX_REPEATS} repeats, none of a group`);
+  try {
+    return new RegExp(whole(pattern));
+  } catch {
+    throw fail(`bad pattern in ${key}`, "a regular expression");
+  }
 }
 
 function isCostly(pattern: string): boolean {

@@ -2,6 +2,7 @@
 import { FormatError } from "./failure.ts";
 import { BITS, type Bits, GROUP_SIZES, type GroupSize } from "./gptq.ts";
 import { isObject, type JsonObject, kindOf } from "./json.ts";
+import { parseRegex } from "./name_pattern.ts";
 
 /** How one affine matrix is stored. See docs/FORMAT.md. */
 export interface AffineScheme {
@@ -32,6 +33,8 @@ export interface Quantization {
   readonly base: Scheme;
   /** Overrides of `method` "apiq", by module name; "*" stands for one part of a dotted name. */
   readonly modules: ReadonlyMap<string, Scheme>;
+  /** Overrides of `method` "gptq": GPTQModel's `dynamic`, whose expressions match where a name begins. */
+  readonly dynamic: readonly { readonly regex: RegExp; readonly scheme: Scheme }[];
 }
 
 /**
@@ -50,7 +53,7 @@ export function parseQuantization(config: JsonObject, file: string): Quantizatio
   }
 }
 
-/** The scheme of one module: its own entry, else the first pattern that fits, else the model's. */
+/** The scheme of one module: its own entry, else that of the first pattern that fits, else the model's. */
 export function schemeOf(quantization: Quantization, module: string): Scheme {
   const exact = quantization.modules.get(module);
   if (exact !== undefined) return exact;
@@ -59,7 +62,7 @@ export function schemeOf(quantization: Quantization, module: string): Scheme {
     const wanted = pattern.split(".");
     if (wanted.length === parts.length && wanted.every((part, i) => part === "*" || part === parts[i])) return scheme;
   }
-  return quantization.base;
+  return quantization.dynamic.find(({ regex }) => regex.test(module))?.scheme ?? quantization.base;
 }
 
 function parseGptq(config: JsonObject, file: string): Quantization {
@@ -75,7 +78,22 @@ function parseGptq(config: JsonObject, file: string): Quantization {
     zero: "integer",
     format,
   } as const;
-  return { method: "gptq", base, modules: new Map() };
+  return { method: "gptq", base, modules: new Map(), dynamic: parseDynamic(config, base, file) };
+}
+
+/** Entries that begin with "-:" name dense modules, which a reader sees from their tensors; "+:" may stand before the others. */
+function parseDynamic(config: JsonObject, base: AffineScheme, file: string): Quantization["dynamic"] {
+  const entries = config.dynamic ?? {};
+  if (!isObject(entries)) throw refusal(file, "a dynamic that is no object", kindOf(entries), "object");
+  return Object.entries(entries).flatMap(([key, settings]) => {
+    if (key.startsWith("-:")) return [];
+    if (!isObject(settings))
+      throw refusal(file, `settings of ${key} in dynamic that are no object`, kindOf(settings), "object");
+    if (settings.desc_act === true) throw actOrder(file, `desc_act of ${key} in dynamic is true`);
+    const regex = parseRegex(key.replace(/^\+:/, ""), (pattern) => `^(${pattern})`, "dynamic", file);
+    const bits = parseBits(settings.bits ?? base.bits, BITS, file);
+    return [{ regex, scheme: { ...base, bits, group: parseGroup(settings.group_size ?? base.group, file) } }];
+  });
 }
 
 function parseApiq(config: JsonObject, file: string): Quantization {
@@ -90,7 +108,7 @@ function parseApiq(config: JsonObject, file: string): Quantization {
     const { modules: _, ...inherited } = config;
     modules.set(module, parseScheme({ ...inherited, ...settings }, file));
   }
-  return { method: "apiq", base, modules };
+  return { method: "apiq", base, modules, dynamic: [] };
 }
 
 function parseScheme(config: JsonObject, file: string): Scheme {

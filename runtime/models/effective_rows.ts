@@ -1,6 +1,6 @@
 /** The dense matrix that a stored one and its adapters amount to: rows of W + scale B A, with DoRA's lengths. */
-import { type Context, type DeviceBuffer, type Ref, WEIGHT_DENSE, type Weight } from "../../ffi/mod.ts";
-import { type LoraTarget, readTensor } from "../formats/mod.ts";
+import { COMPUTE_F32, type Context, type DeviceBuffer, type Ref, WEIGHT_DENSE, type Weight } from "../../ffi/mod.ts";
+import type { LoraMatrices } from "../formats/mod.ts";
 
 const SLAB_VALUES = 4 << 20;
 
@@ -13,8 +13,6 @@ interface PlacedLora {
   readonly rank: number;
   readonly scale: number;
   readonly magnitude: Float32Array | null;
-  /** DoRA's factor of each row, where that row was computed: float32 [out] */
-  readonly factors: Float32Array | null;
 }
 
 /** Rows in order, some megabytes at a time. */
@@ -30,7 +28,7 @@ export class EffectiveRows implements Disposable {
   readonly slabRows: number;
 
   /** @param loras applied in this order, each to what those before it made of the matrix */
-  constructor(context: Context, weight: Weight, loras: readonly LoraTarget[]) {
+  constructor(context: Context, weight: Weight, loras: readonly LoraMatrices[]) {
     this.#context = context;
     this.#weight = weight;
     const { outFeatures, inFeatures } = weight;
@@ -39,48 +37,32 @@ export class EffectiveRows implements Disposable {
     this.#norms = this.#own(context.alloc(this.slabRows * 4));
     this.#ids = this.#own(context.alloc(this.slabRows * 4));
     this.#loras = loras.map(({ a, b, rank, scale, magnitude }) => ({
-      a: this.#upload(readTensor(a)),
-      b: this.#upload(readTensor(b)),
+      a: this.#upload(a),
+      b: this.#upload(b),
       rank,
       scale,
-      magnitude: magnitude && readTensor(magnitude),
-      factors: magnitude && new Float32Array(outFeatures),
+      magnitude,
     }));
   }
 
   /** float32 [count, in], a copy. `count` is at most `slabRows`. */
   read(first: number, count: number): Float32Array<ArrayBuffer> {
     this.#base(first, count);
-    const { inFeatures } = this.#weight;
-    const y = this.#slab.at(0);
-    for (const { a, b, rank, scale, magnitude, factors } of this.#loras) {
-      this.#context.gemm({
-        a: { buffer: b.buffer, offset: b.offset + first * rank * 4 },
-        b: a,
-        c: y,
-        m: count,
-        n: inFeatures,
-        k: rank,
-        transposeA: 0,
-        transposeB: 0,
-        lda: rank,
-        ldb: inFeatures,
-        ldc: inFeatures,
-        alpha: scale,
-        beta: 1,
-      });
-      if (magnitude && factors) this.#stretch(first, count, magnitude, factors);
-    }
-    return this.#slab.download(new Float32Array(count * inFeatures));
+    for (const lora of this.#loras) this.#apply(lora, first, count);
+    return this.#slab.download(new Float32Array(count * this.#weight.inFeatures));
   }
 
-  /** DoRA's factors m / |W + scale B A| of the last adapter, which must be one: float32 [out]. Reads all rows. */
-  factors(): Float32Array {
-    const { outFeatures } = this.#weight;
-    for (let first = 0; first < outFeatures; first += this.slabRows) {
-      this.read(first, Math.min(this.slabRows, outFeatures - first));
-    }
-    return this.#loras.at(-1)!.factors!;
+  /**
+   * DoRA's factors m / |W + scale B A| of the last adapter, which must be one: float32 [count], 0 for a row of zeros. `count` is at
+   * most `slabRows`.
+   */
+  factors(first: number, count: number): Float32Array<ArrayBuffer> {
+    this.#base(first, count);
+    for (const lora of this.#loras.slice(0, -1)) this.#apply(lora, first, count);
+    const last = this.#loras.at(-1);
+    if (!last?.magnitude) throw new Error("Cannot compute DoRA's factors: the last adapter has no magnitudes");
+    this.#add(last, first, count);
+    return this.#factors(last.magnitude, first, count);
   }
 
   /** The slab becomes rows of the stored matrix. A dense one is widened by looking its rows up. */
@@ -94,16 +76,45 @@ export class EffectiveRows implements Disposable {
     this.#context.embedding({ table: this.#weight, ids: this.#ids.at(0), y, rows: count });
   }
 
-  /** Gives every row of the slab its magnitude as length. A row of zeros stays one. */
-  #stretch(first: number, count: number, magnitude: Float32Array, factors: Float32Array): void {
+  #apply(lora: PlacedLora, first: number, count: number): void {
+    this.#add(lora, first, count);
+    if (lora.magnitude) this.#stretch(this.#factors(lora.magnitude, first, count), count);
+  }
+
+  /** Adds scale B A to the slab. */
+  #add({ a, b, rank, scale }: PlacedLora, first: number, count: number): void {
+    const { inFeatures } = this.#weight;
+    this.#context.gemm({
+      a: { buffer: b.buffer, offset: b.offset + first * rank * 4 },
+      b: a,
+      c: this.#slab.at(0),
+      m: count,
+      n: inFeatures,
+      k: rank,
+      transposeA: 0,
+      transposeB: 0,
+      lda: rank,
+      ldb: inFeatures,
+      ldc: inFeatures,
+      alpha: scale,
+      beta: 1,
+      compute: COMPUTE_F32,
+    });
+  }
+
+  /** What each row of the slab has to be multiplied by to get its magnitude as length. A row of zeros stays one. */
+  #factors(magnitude: Float32Array, first: number, count: number): Float32Array<ArrayBuffer> {
     const cols = this.#weight.inFeatures;
     this.#context.rowNorms({ x: this.#slab.at(0), y: this.#norms.at(0), rows: count, cols });
     const norms = this.#norms.download(new Float32Array(count));
+    return norms.map((norm, row) => (norm === 0 ? 0 : magnitude[first + row]! / norm));
+  }
+
+  #stretch(factors: Float32Array, count: number): void {
+    const cols = this.#weight.inFeatures;
     const values = this.#slab.download(new Float32Array(count * cols));
     for (let row = 0; row < count; row++) {
-      const factor = Math.fround(norms[row] === 0 ? 0 : magnitude[first + row]! / norms[row]!);
-      factors[first + row] = factor;
-      for (let i = row * cols; i < (row + 1) * cols; i++) values[i]! *= factor;
+      for (let i = row * cols; i < (row + 1) * cols; i++) values[i]! *= factors[row]!;
     }
     this.#slab.upload(values);
   }

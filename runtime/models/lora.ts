@@ -1,57 +1,54 @@
 /**
  * Where adapters live on the device: one pool of matrices and, for each linear, a table of slots that point into it. Ops read the
- * tables when they run, so loading an adapter changes no recorded graph.
+ * tables when they run, so loading an adapter changes no recorded graph. How large pool and tables are is fixed when they are made.
  */
 import { type Context, type DeviceBuffer, encodeArray, F16, F32, type Ref, structBytes } from "../../ffi/mod.ts";
-import { floatsToHalves } from "../formats/floats.ts";
-import { type AdapterSource, type LoraTarget, readTensor } from "../formats/mod.ts";
-import { EffectiveRows } from "./effective_rows.ts";
-import type { DecoderWeights, Linear } from "./weights.ts";
-import { blockLinears } from "./weights.ts";
+import type { ImageTarget, LoraDtype } from "./lora_image.ts";
+import { LoraSpace } from "./lora_space.ts";
+import { blockLinears, type DecoderWeights, type Linear } from "./weights.ts";
 
 const SLOT_BYTES = structBytes("apiq_lora_slot");
+/** What a slot says of linears that its adapter does not target. */
+const EMPTY = { aOffset: 0, bOffset: 0, rank: 0, dtype: F32, scale: 0, factors: 0 };
 
 /** The slot of the model's own calibrated LoRA. Requests' adapters follow it. */
 export const CALIBRATED_SLOT = 0;
 
+export interface LoraTableOptions {
+  /** Adapters that can be there at a time, the calibrated LoRA's slot included, be there one or not. */
+  slots: number;
+  poolBytes: number;
+  /** So many at its beginning get their memory now, on huge pages where the system has them; others when they are first written. */
+  readyBytes: number;
+  /** No adapter's rank exceeds it. */
+  maxRank: number;
+  /** How matrices are held: float16 halves their bytes, float32 keeps them exact. */
+  dtype: LoraDtype;
+}
+
 export class LoraTable implements Disposable {
-  readonly #context: Context;
-  readonly #adapters: readonly (AdapterSource | null)[];
   readonly #pool: DeviceBuffer;
   readonly #tables: DeviceBuffer;
   readonly #linears: ReadonlyMap<string, Linear>;
-  readonly #dtype: "f16" | "f32";
-  #used = 0;
+  /** By slot: whether it is in use, and whether its adapter takes the calibrated LoRA's place. */
+  readonly #used: ("stacks" | "replaces" | undefined)[];
   readonly slots: number;
   readonly maxRank: number;
+  readonly dtype: LoraDtype;
+  /** The pool's bytes: who loads an adapter takes a piece, and gives it back. */
+  readonly space: LoraSpace;
 
-  /**
-   * @param adapters by slot; null leaves a slot empty
-   * @param dtype how matrices are held: float16 halves their bytes, float32 keeps them exact
-   */
-  constructor(
-    context: Context,
-    weights: DecoderWeights,
-    adapters: readonly (AdapterSource | null)[],
-    dtype: "f16" | "f32",
-  ) {
-    this.#context = context;
-    this.#adapters = adapters;
+  constructor(context: Context, weights: DecoderWeights, options: LoraTableOptions) {
     const linears = weights.blocks.flatMap(blockLinears);
     this.#linears = new Map(linears.map((linear) => [linear.name, linear]));
-    this.#dtype = dtype;
-    this.slots = adapters.length;
-    const present = adapters.filter((adapter) => adapter !== null);
-    for (const adapter of present) this.#check(adapter);
-    this.maxRank = Math.max(1, ...present.flatMap((adapter) => [...adapter.targets.values()].map((t) => t.rank)));
-    this.#pool = context.alloc(
-      Math.max(
-        64,
-        present.reduce((sum, adapter) => sum + this.#bytesOf(adapter), 0),
-      ),
-    );
+    this.slots = options.slots;
+    this.maxRank = Math.max(1, options.maxRank);
+    this.dtype = options.dtype;
+    this.space = new LoraSpace(Math.max(64, options.poolBytes));
+    this.#used = new Array(options.slots).fill(undefined);
+    this.#pool = context.alloc(this.space.total);
+    makeReady(this.#pool, Math.min(options.readyBytes, this.space.total));
     this.#tables = context.alloc(linears.length * this.slots * SLOT_BYTES);
-    for (const [slot, adapter] of adapters.entries()) if (adapter) this.#load(slot, adapter);
   }
 
   get pool(): Ref {
@@ -62,80 +59,57 @@ export class LoraTable implements Disposable {
     return this.#pool.bytes;
   }
 
+  linear(module: string): Linear {
+    const linear = this.#linears.get(module);
+    if (!linear) throw new Error(`Cannot use module ${module}: this model does not have it`);
+    return linear;
+  }
+
   /** The calibrated LoRA's slot for rows with an adapter's slot, or with -1 for none: -1 where it has no part in them. */
   calibratedSlot(adapterSlot: number): number {
-    const replaced = this.#adapters[adapterSlot]?.binding?.replaces;
-    return this.#adapters[CALIBRATED_SLOT] === null || replaced ? -1 : CALIBRATED_SLOT;
+    const replaced = this.#used[adapterSlot] === "replaces";
+    return this.#used[CALIBRATED_SLOT] === undefined || replaced ? -1 : CALIBRATED_SLOT;
   }
 
   slotTable(target: number): Ref {
     return this.#tables.at(target * this.slots * SLOT_BYTES);
   }
 
-  /** Every target must be a linear of this model, with matrices of its shape. */
-  #check(adapter: AdapterSource): void {
-    for (const [module, { a, b, rank }] of adapter.targets) {
-      const linear = this.#linears.get(module);
-      if (!linear)
-        throw new Error(`Cannot load adapter ${adapter.dir}: it targets ${module}, which this model does not have`);
-      const { inFeatures, outFeatures } = linear.weight;
-      if (a.shape[0] !== rank || a.shape[1] !== inFeatures || b.shape[0] !== outFeatures || b.shape[1] !== rank) {
-        throw new Error(
-          `Cannot load adapter ${adapter.dir}: ${module} received A [${a.shape}] and B [${b.shape}], expected A [${rank},${inFeatures}] and B [${outFeatures},${rank}]`,
-        );
-      }
+  /** A slot for a request's adapter that nothing uses; undefined when there is none. */
+  freeSlot(): number | undefined {
+    const slot = this.#used.indexOf(undefined, CALIBRATED_SLOT + 1);
+    return slot < 0 ? undefined : slot;
+  }
+
+  /** Takes a slot, which stays empty until `point` fills it. */
+  occupy(slot: number, replaces: boolean): void {
+    this.#used[slot] = replaces ? "replaces" : "stacks";
+  }
+
+  write(bytes: ArrayBufferView, offset: number): void {
+    this.#pool.upload(bytes, offset);
+  }
+
+  /** Lets a slot show an adapter whose image lies at `base` of the pool. */
+  point(slot: number, base: number, targets: readonly ImageTarget[]): void {
+    const dtype = this.dtype === "f16" ? F16 : F32;
+    for (const { module, aOffset, bOffset, rank, scale, factorsOffset } of targets) {
+      const factors = factorsOffset === undefined ? 0 : 1;
+      this.#setEntry(slot, this.linear(module), {
+        ...{ aOffset: base + aOffset, bOffset: base + bOffset },
+        ...{ rank, dtype, scale, factors },
+      });
     }
   }
 
-  #matrixBytes(count: number): number {
-    return Math.ceil((count * (this.#dtype === "f16" ? 2 : 4)) / 64) * 64;
+  /** Empties a slot that no row names any more. */
+  clear(slot: number, targets: readonly ImageTarget[]): void {
+    for (const { module } of targets) this.#setEntry(slot, this.linear(module), EMPTY);
+    this.#used[slot] = undefined;
   }
 
-  #bytesOf(adapter: AdapterSource): number {
-    let bytes = 0;
-    for (const { a, b, magnitude } of adapter.targets.values()) {
-      bytes += this.#matrixBytes(a.shape[0] * a.shape[1]) + this.#matrixBytes(b.shape[0] * b.shape[1]);
-      if (magnitude) bytes += factorBytes(b.shape[0]);
-    }
-    return bytes;
-  }
-
-  #load(slot: number, adapter: AdapterSource): void {
-    for (const [module, target] of adapter.targets) {
-      const { a, b, rank, scale, magnitude } = target;
-      const linear = this.#linears.get(module) as Linear;
-      const aOffset = this.#place(readTensor(a));
-      const bOffset = this.#place(transpose(readTensor(b), linear.weight.outFeatures, rank));
-      if (magnitude) this.#placeFactors(linear, slot, target);
-      const dtype = this.#dtype === "f16" ? F16 : F32;
-      const factors = magnitude ? 1 : 0;
-      const entry = encodeArray("apiq_lora_slot", [{ aOffset, bOffset, rank, dtype, scale, factors }]);
-      this.#tables.upload(entry, (linear.loraTarget * this.slots + slot) * SLOT_BYTES);
-    }
-  }
-
-  /** DoRA's factor and shift of each output, right behind B. A request's adapter is measured on top of what it adds to. */
-  #placeFactors(linear: Linear, slot: number, target: LoraTarget): void {
-    const stacks = slot !== CALIBRATED_SLOT && this.calibratedSlot(slot) === CALIBRATED_SLOT;
-    const below = stacks ? this.#adapters[CALIBRATED_SLOT]!.targets.get(linear.name) : undefined;
-    using rows = new EffectiveRows(this.#context, linear.weight, below === undefined ? [target] : [below, target]);
-    const factors = rows.factors();
-    const { outFeatures } = linear.weight;
-    const values = new Float32Array(2 * outFeatures);
-    values.set(factors);
-    if (linear.bias !== null) {
-      const bias = linear.bias.buffer.download(new Float32Array(outFeatures), linear.bias.offset);
-      for (let i = 0; i < outFeatures; i++) values[outFeatures + i] = (1 - factors[i]!) * bias[i]!;
-    }
-    this.#pool.upload(values, this.#used);
-    this.#used += factorBytes(outFeatures);
-  }
-
-  #place(matrix: Float32Array): number {
-    const offset = this.#used;
-    this.#pool.upload(this.#dtype === "f16" ? floatsToHalves(matrix) : matrix, offset);
-    this.#used += this.#matrixBytes(matrix.length);
-    return offset;
+  #setEntry(slot: number, { loraTarget }: Linear, entry: typeof EMPTY): void {
+    this.#tables.upload(encodeArray("apiq_lora_slot", [entry]), (loraTarget * this.slots + slot) * SLOT_BYTES);
   }
 
   [Symbol.dispose](): void {
@@ -144,14 +118,8 @@ export class LoraTable implements Disposable {
   }
 }
 
-/** Of DoRA's factors and shifts in the pool. */
-function factorBytes(outFeatures: number): number {
-  return Math.ceil((2 * 4 * outFeatures) / 64) * 64;
-}
-
-/** [rows, cols] -> [cols, rows] */
-function transpose(x: Float32Array, rows: number, cols: number): Float32Array {
-  const y = new Float32Array(x.length);
-  for (let r = 0; r < rows; r++) for (let c = 0; c < cols; c++) y[c * rows + r] = x[r * cols + c];
-  return y;
+/** Writes zeros in pieces large enough for huge pages: the first write to a page takes much longer than all later ones. */
+function makeReady(pool: DeviceBuffer, bytes: number): void {
+  const zeros = new Uint8Array(Math.min(bytes, 16 << 20));
+  for (let at = 0; at < bytes; at += zeros.length) pool.upload(zeros.subarray(0, bytes - at), at);
 }

@@ -1,5 +1,9 @@
 /** Products of dense float32 matrices that lie packed in memory, the common case of apiq_gemm. */
-import type { Context, Ref } from "../../ffi/mod.ts";
+import { COMPUTE_BF16, COMPUTE_F32, type Context, type Ref } from "../../ffi/mod.ts";
+
+/** How a product takes its factors: as they are, or rounded to bfloat16. Sums are float32; see apiq_gemm. */
+export const COMPUTES = ["f32", "bf16"] as const;
+export type Compute = (typeof COMPUTES)[number];
 
 export interface Matmul {
   /** op(a) [m, k]; stored [k, m] with transposeA. */
@@ -23,7 +27,7 @@ export interface Matmul {
 }
 
 /** c = alpha op(a) op(b), or c += with `add`. */
-export function matmul(context: Context, args: Matmul): void {
+export function matmul(context: Context, args: Matmul, compute: Compute = "f32"): void {
   const { m, n, k, transposeA = false, transposeB = false } = args;
   context.gemm({
     a: args.a,
@@ -39,5 +43,6 @@ export function matmul(context: Context, args: Matmul): void {
     ldc: args.ldc ?? n,
     alpha: args.alpha ?? 1,
     beta: args.add ? 1 : 0,
+    compute: compute === "bf16" ? COMPUTE_BF16 : COMPUTE_F32,
   });
 }

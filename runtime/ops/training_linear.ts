@@ -4,7 +4,7 @@ import type { Linear } from "../models/weights.ts";
 import { type Arena, elements, type Tensor } from "../tensor.ts";
 import { DoraScale } from "./dora.ts";
 import type { LoraDropout } from "./dropout.ts";
-import { matmul } from "./matmul.ts";
+import { type Compute, type Matmul, matmul } from "./matmul.ts";
 import type { Tape } from "./tape.ts";
 import type { GroupFactors, TrainingWeights, UseRows } from "./training_weights.ts";
 
@@ -59,6 +59,8 @@ export interface LinearContext {
   /** float32 [rows], all 1 */
   readonly ones: Ref;
   readonly dropout: LoraDropout | null;
+  /** Of all products with x, dy and the weights. */
+  readonly compute: Compute;
 }
 
 /** One linear's forward pass, with what its backward pass reads. */
@@ -108,7 +110,7 @@ export class LinearPass {
     const biasFirst = bias !== null && product === this.y;
     if (biasFirst) addBias(false);
     this.#visit((weight, first, n) =>
-      matmul(context, {
+      this.#matmul({
         a: this.#x.ref,
         b: weight,
         c: offset(product.ref, first),
@@ -125,7 +127,7 @@ export class LinearPass {
     this.#low = this.#throughA(lora);
     const { b, rank, scale: alpha } = lora;
     const shape = { m: rows, n: out, k: rank };
-    matmul(context, { a: this.#low.ref, b, c: product.ref, ...shape, transposeB: true, alpha, add: true });
+    this.#matmul({ a: this.#low.ref, b, c: product.ref, ...shape, transposeB: true, alpha, add: true });
     if (!lora.dora) return;
     const below = this.trainable?.below ?? null;
     const base = { outFeatures: out, inFeatures, below, visit: (use: UseRows) => this.#visit(use) };
@@ -134,26 +136,30 @@ export class LinearPass {
     if (bias) addBias(true);
   }
 
+  #matmul(args: Matmul): void {
+    matmul(this.#o.context, args, this.#o.compute);
+  }
+
   /** x A^T, [rows, rank] */
   #throughA({ a, rank }: TrainableLora): Tensor {
-    const { context, arena } = this.#o;
+    const { arena } = this.#o;
     const rows = this.y.shape[0];
     const low = arena.take([rows, rank]);
     const mark = arena.mark();
     const shape = { m: rows, n: rank, k: this.#weight.inFeatures };
-    matmul(context, { a: this.#loraInput(), b: a, c: low.ref, ...shape, transposeB: true });
+    this.#matmul({ a: this.#loraInput(), b: a, c: low.ref, ...shape, transposeB: true });
     arena.reset(mark);
     return low;
   }
 
   #addBelow({ a, b, rank, scale: alpha }: TrainableLora, y: Tensor): void {
-    const { context, arena } = this.#o;
+    const { arena } = this.#o;
     const [m, n] = y.shape;
     const k = this.#weight.inFeatures;
     const mark = arena.mark();
     const low = arena.take([m, rank]).ref;
-    matmul(context, { a: this.#x.ref, b: a, c: low, m, n: rank, k, transposeB: true });
-    matmul(context, { a: low, b, c: y.ref, m, n, k: rank, transposeB: true, alpha, add: true });
+    this.#matmul({ a: this.#x.ref, b: a, c: low, m, n: rank, k, transposeB: true });
+    this.#matmul({ a: low, b, c: y.ref, m, n, k: rank, transposeB: true, alpha, add: true });
     arena.reset(mark);
   }
 
@@ -190,7 +196,7 @@ export class LinearPass {
    * @param addDx the same for dx
    */
   backward(dy: Tensor, dx: Tensor | null, add: boolean, addDx: boolean): void {
-    const { context, arena, weights } = this.#o;
+    const { arena, weights } = this.#o;
     const { outFeatures: out, inFeatures } = this.#weight;
     const rows = dy.shape[0];
     const mark = arena.mark();
@@ -201,7 +207,7 @@ export class LinearPass {
         if (factors?.gradient) this.#factorsBackward(factors.gradient, weight, dy, first, k, add);
         if (!dx) return;
         if (factors) weights.scale(this.#weight, weight, factors.value, first, k);
-        matmul(context, {
+        this.#matmul({
           a: offset(dy.ref, first),
           b: weight,
           c: dx.ref,
@@ -216,7 +222,7 @@ export class LinearPass {
     const dweight = this.trainable?.dweight;
     if (dweight) {
       const shape = { m: out, n: inFeatures, k: rows };
-      matmul(context, { a: dy.ref, b: this.#x.ref, c: dweight, ...shape, transposeA: true, add });
+      this.#matmul({ a: dy.ref, b: this.#x.ref, c: dweight, ...shape, transposeA: true, add });
     }
     if (this.trainable?.below && dx) this.#belowBackward(this.trainable.below, dy, dx);
     if (this.trainable?.lora) this.#loraBackward(this.trainable.lora, dy, dx, add);
@@ -231,7 +237,7 @@ export class LinearPass {
     const mark = arena.mark();
     const dweight = arena.take([n, inFeatures]).ref;
     const operands = { a: offset(dy.ref, first), b: this.#x.ref, c: dweight, transposeA: true, lda: outFeatures };
-    matmul(context, { ...operands, m: n, n: inFeatures, k: dy.shape[0] });
+    this.#matmul({ ...operands, m: n, n: inFeatures, k: dy.shape[0] });
     const groups = inFeatures / cols;
     const y = offset(gradient, first * groups);
     context.dotRows({ a: dweight, b: stored, y, rows: n * groups, cols, accumulate: add ? 1 : 0 });
@@ -239,12 +245,12 @@ export class LinearPass {
   }
 
   #belowBackward({ a, b, rank, scale: alpha }: TrainableLora, dy: Tensor, dx: Tensor): void {
-    const { context, arena } = this.#o;
+    const { arena } = this.#o;
     const [m, out] = dy.shape;
     const mark = arena.mark();
     const low = arena.take([m, rank]).ref;
-    matmul(context, { a: dy.ref, b, c: low, m, n: rank, k: out, alpha });
-    matmul(context, { a: low, b: a, c: dx.ref, m, n: this.#weight.inFeatures, k: rank, add: true });
+    this.#matmul({ a: dy.ref, b, c: low, m, n: rank, k: out, alpha });
+    this.#matmul({ a: low, b: a, c: dx.ref, m, n: this.#weight.inFeatures, k: rank, add: true });
     arena.reset(mark);
   }
 
@@ -254,25 +260,25 @@ export class LinearPass {
     const { a, b, da, db, rank, scale: alpha } = lora;
     const rows = dy.shape[0];
     const low = this.#low as Tensor;
-    if (db) matmul(context, { a: dy.ref, b: low.ref, c: db, m: out, n: rank, k: rows, transposeA: true, alpha, add });
+    if (db) this.#matmul({ a: dy.ref, b: low.ref, c: db, m: out, n: rank, k: rows, transposeA: true, alpha, add });
     if (!da && !dx) return;
     const dlow = arena.take([rows, rank]);
-    matmul(context, { a: dy.ref, b, c: dlow.ref, m: rows, n: rank, k: out, alpha });
+    this.#matmul({ a: dy.ref, b, c: dlow.ref, m: rows, n: rank, k: out, alpha });
     const mark = arena.mark();
     if (da) {
       const x = this.#loraInput();
-      matmul(context, { a: dlow.ref, b: x, c: da, m: rank, n: inFeatures, k: rows, transposeA: true, add });
+      this.#matmul({ a: dlow.ref, b: x, c: da, m: rank, n: inFeatures, k: rows, transposeA: true, add });
     }
     arena.reset(mark);
     if (!dx) return;
     const toInput = { a: dlow.ref, b: a, m: rows, n: inFeatures, k: rank };
     const dropout = this.#dropout;
     if (!dropout) {
-      matmul(context, { ...toInput, c: dx.ref, add: true });
+      this.#matmul({ ...toInput, c: dx.ref, add: true });
       return;
     }
     const { ref: c } = arena.take(dx.shape);
-    matmul(context, { ...toInput, c });
+    this.#matmul({ ...toInput, c });
     dropout.apply(context, this.#linear, c, dx.ref, elements(dx.shape), true);
   }
 }

@@ -8,6 +8,7 @@ import type { Linear, Norm } from "../models/weights.ts";
 import { type Arena, elements, type Tensor } from "../tensor.ts";
 import { copyTensor } from "./copy.ts";
 import type { LoraDropout } from "./dropout.ts";
+import type { Compute } from "./matmul.ts";
 import type { Ops } from "./ops.ts";
 import { Tape } from "./tape.ts";
 import { type LinearContext, LinearPass, linearBackward, type TrainableLinear } from "./training_linear.ts";
@@ -29,6 +30,8 @@ export interface TrainingOptions {
   readonly norms?: ReadonlyMap<Norm, TrainableNorm>;
   /** Of LoRA's inputs. */
   readonly dropout?: LoraDropout | null;
+  /** How linears multiply; float32 unless given. Norms, attention and the weight norms of DoRA are float32 in any case. */
+  readonly compute?: Compute;
   /** Sees the input [rows, in] of linears that share it, before they run. */
   readonly onLinear?: (linears: readonly Linear[], x: Tensor) => void;
   /** int32 [rows], token ids for `embedding`. */
@@ -69,7 +72,7 @@ export class TrainingOps implements Ops, Disposable {
 
   constructor(options: TrainingOptions) {
     this.#o = options;
-    const { context, config, arena, sequences, length } = options;
+    const { context, config, arena, sequences, length, dropout = null, compute = "f32" } = options;
     this.#rows = sequences * length;
     this.#constants = context.alloc(this.#rows * (12 + config.headDim * 4));
     this.#constants.upload(new Float32Array(this.#rows).fill(1), this.#rows * 8);
@@ -77,7 +80,7 @@ export class TrainingOps implements Ops, Disposable {
     this.#setPositions();
     this.#weights = new TrainingWeights(context, config);
     const ones = this.#constants.at(this.#rows * 8);
-    this.#linear = { context, arena, weights: this.#weights, ones, dropout: options.dropout ?? null };
+    this.#linear = { context, arena, weights: this.#weights, ones, dropout, compute };
   }
 
   /**

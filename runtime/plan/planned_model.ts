@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Context, F16, WEIGHT_AFFINE, WEIGHT_DENSE, type WeightShape, ZERO_INTEGER } from "../../ffi/mod.ts";
+import { canTrain } from "../finetune/trained_weights.ts";
 import { type AdapterSource, type LinearSource, openCheckpoint } from "../formats/mod.ts";
 import { type DecoderConfig, parseConfig } from "../models/config.ts";
 import { linearNames } from "../models/linear_names.ts";
@@ -25,6 +26,10 @@ export interface PlannedMatrix {
   readonly module: string;
   readonly outFeatures: number;
   readonly inFeatures: number;
+  /** Columns that share a scale; 0: dense. */
+  readonly group: number;
+  /** Whether its weights could train, and not its scales alone. */
+  readonly trains: boolean;
   /** On the device: of the weights alone, and of the scales, zeros and padding that belong to them. */
   readonly weightBytes: number;
   readonly scaleBytes: number;
@@ -41,6 +46,8 @@ export interface PlannedModel {
   readonly linears: readonly PlannedMatrix[];
   /** Embedding, and the head where it is not the same. */
   readonly tables: readonly PlannedMatrix[];
+  /** Elements of each norm. */
+  readonly normSizes: readonly number[];
   /** Of norms, biases and rotary frequencies, which are held in float32. */
   readonly vectorBytes: number;
   readonly calibratedLora: AdapterSource | null;
@@ -80,6 +87,7 @@ export function plannedModel(context: Context, shape: string, storage: PlannedSt
         ? stored(context, module, checkpoint.embedding(module, vocabSize, hiddenSize))
         : stored(context, module, checkpoint.linear(module, vocabSize, hiddenSize)),
     ),
+    normSizes: normSizes(config),
     vectorBytes: vectorBytes(config),
     calibratedLora: calibrated,
   };
@@ -116,6 +124,7 @@ export function imaginedModel(
       placed(context, module, packed(bits, outFeatures, inFeatures)),
     ),
     tables: tableNames(config).map((module) => placed(context, module, table)),
+    normSizes: normSizes(config),
     vectorBytes: vectorBytes(config),
     calibratedLora,
   };
@@ -128,27 +137,33 @@ function tableNames({ tiedEmbeddings }: DecoderConfig): string[] {
 function stored(context: Context, module: string, source: LinearSource): PlannedMatrix {
   if (source.kind !== "dense") return placed(context, module, describePacked(source));
   const { outFeatures, inFeatures, weight } = source;
-  return { module, outFeatures, inFeatures, weightBytes: weight.bytes, scaleBytes: 0, widened: weight.dtype !== "F32" };
+  const shape = { module, outFeatures, inFeatures, group: 0, trains: false };
+  return { ...shape, weightBytes: weight.bytes, scaleBytes: 0, widened: weight.dtype !== "F32" };
 }
 
 function placed(context: Context, module: string, shape: WeightShape): PlannedMatrix {
-  const { outFeatures, inFeatures, kind, bits } = shape;
+  const { outFeatures, inFeatures, kind, bits, group } = shape;
   const values = outFeatures * inFeatures;
   // Dense matrices stay where the file is mapped, so they take what they hold.
   const weightBytes = kind === WEIGHT_DENSE ? 2 * values : (values * bits) / 8;
   const scaleBytes = kind === WEIGHT_DENSE ? 0 : placedBytes(context, shape) - weightBytes;
-  return { module, outFeatures, inFeatures, weightBytes, scaleBytes, widened: true };
+  const trains = canTrain({ weight: shape });
+  return { module, outFeatures, inFeatures, group, trains, weightBytes, scaleBytes, widened: true };
+}
+
+function normSizes({ layers, hiddenSize, headDim, qkNorm }: DecoderConfig): number[] {
+  const ofBlock = [hiddenSize, hiddenSize, ...(qkNorm ? [headDim, headDim] : [])];
+  return [...Array.from({ length: layers }, () => ofBlock).flat(), hiddenSize];
 }
 
 function vectorBytes(config: DecoderConfig): number {
   const { layers, hiddenSize, intermediateSize, heads, kvHeads, headDim } = config;
   const queries = heads * headDim;
   const keys = kvHeads * headDim;
-  const perBlock =
-    2 * hiddenSize +
-    (config.qkNorm ? 2 * headDim : 0) +
+  const norms = normSizes(config).reduce((sum, size) => sum + size, 0);
+  const biases =
     (config.qkvBias ? queries + 2 * keys : 0) +
     (config.outputBias ? hiddenSize : 0) +
     (config.mlpBias ? 2 * intermediateSize + hiddenSize : 0);
-  return 4 * (layers * perBlock + hiddenSize + headDim / 2);
+  return 4 * (norms + layers * biases + headDim / 2);
 }

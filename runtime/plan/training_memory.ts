@@ -3,6 +3,7 @@ import type { Target } from "../finetune/settings.ts";
 import { sharedWeightBytes } from "../ops/training_weights.ts";
 import type { MemoryPart } from "../quantize/plan.ts";
 import { loraParameterSizes } from "../quantize/training/lora.ts";
+import { TrainedGrid } from "../quantize/training/trained_grid.ts";
 import { trainerMemory } from "../training/model_trainer.ts";
 import { type MomentBits, parameterBytes } from "../training/parameters.ts";
 import type { PlannedMatrix, PlannedModel } from "./planned_model.ts";
@@ -24,6 +25,8 @@ export interface TrainingSettings {
   readonly momentBits: MomentBits;
   /** Whether LoRA's inputs drop out. */
   readonly dropout: boolean;
+  /** What trains besides LoRA: the scales of packed weights and all norms, or the packed weights too; absent: nothing. */
+  readonly alongside?: "scales" | "weights";
 }
 
 export interface PlannedLora {
@@ -55,6 +58,24 @@ export function loraSizes({ matrix, rank, dora }: PlannedLora): readonly number[
   return loraParameterSizes({ weight: matrix }, { rank, dora });
 }
 
+/** What trains besides LoRA: elements of its tensors, and what is held to compute the model's weights from them. */
+function alongside(
+  { linears, normSizes }: PlannedModel,
+  what: TrainingSettings["alongside"],
+): { readonly sizes: readonly number[]; readonly derivedBytes: number } {
+  if (what === undefined) return { sizes: [], derivedBytes: 0 };
+  const packed = linears.filter(({ group }) => group > 0);
+  const rounded = what === "weights" ? packed.filter(({ trains }) => trains) : [];
+  const shapes = rounded.map(({ outFeatures, inFeatures, group }) => ({ outFeatures, inFeatures, group }));
+  const scaled = packed.filter((matrix) => !rounded.includes(matrix));
+  const sizes = [
+    ...shapes.flatMap((shape) => [...TrainedGrid.weightSizes(shape), ...TrainedGrid.gridSizes(shape)]),
+    ...scaled.map(({ outFeatures, inFeatures, group }) => (outFeatures * inFeatures) / group),
+    ...normSizes,
+  ];
+  return { sizes, derivedBytes: sum(shapes.map(TrainedGrid.derivedBytes)) };
+}
+
 /**
  * What the program grows by while it trains: the kernels' working memory, compiled code and the heap. Measured at ranks 8 and 64 on
  * SmolLM2-135M and on TinyLlama's shape: 32 to 35 MB under Bun, 24 to 52 MB under Deno.
@@ -71,14 +92,20 @@ export function trainingMemory(model: PlannedModel, settings: TrainingSettings, 
   const { sequences, length, recompute, momentBits, dropout } = settings;
   const { trained, frozen } = plannedLoras(model, settings);
   // One buffer for the blocks' linears, one for the head, which comes last or is the embedding.
-  const widened = [model.linears.some((matrix) => matrix.widened), model.tables.at(-1)!.widened].filter(Boolean).length;
-  const trainedSizes = trained.flatMap(loraSizes);
+  const isRounded = (matrix: PlannedMatrix): boolean => settings.alongside === "weights" && matrix.trains;
+  const inBlocks = model.linears.some((matrix) => matrix.widened && !isRounded(matrix));
+  const widened = [inBlocks, model.tables.at(-1)!.widened].filter(Boolean).length;
+  const loras = trained.flatMap(loraSizes);
+  const more = alongside(model, settings.alongside);
+  const trainedSizes = [...loras, ...more.sizes];
   // Values, gradients and two moments, all in float32.
   const values = parameterBytes(trainedSizes) / 4;
+  const loraValues = parameterBytes(loras) / 4;
   const all = [...trained, ...frozen];
   const { states, arena, logits } = trainerMemory(config, sequences, length, {
     rank: Math.max(0, ...all.map(({ rank }) => rank)),
     dora: all.some(({ dora }) => dora),
+    factors: settings.alongside !== undefined && inBlocks,
     inputGradient: true,
     dropout,
     recompute,
@@ -86,7 +113,9 @@ export function trainingMemory(model: PlannedModel, settings: TrainingSettings, 
   const parts = [
     ...weightParts(model),
     { part: "frozen LoRA", bytes: 4 * sum(frozen.flatMap(loraSizes)) },
-    { part: "LoRA", bytes: values },
+    { part: "LoRA", bytes: loraValues },
+    { part: "what trains besides", bytes: values - loraValues },
+    { part: "weights that it is rounded to", bytes: more.derivedBytes },
     { part: "gradients", bytes: values },
     { part: "optimizer state", bytes: parameterBytes(trainedSizes, momentBits) - 2 * values },
     { part: "states between blocks", bytes: states },

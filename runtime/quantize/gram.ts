@@ -3,7 +3,7 @@
  * share their input. In sequential order, as OPTQ (arXiv 2210.17323) has it, a group sees the outputs of the quantized linears
  * before it.
  */
-import type { Context, DeviceBuffer, Ref } from "../../ffi/mod.ts";
+import { COMPUTE_F32, type Context, type DeviceBuffer, type Ref } from "../../ffi/mod.ts";
 import type { DecoderConfig } from "../models/config.ts";
 import { decoderBlock } from "../models/decoder.ts";
 import type { BlockWeights, Linear } from "../models/weights.ts";
@@ -107,6 +107,7 @@ function addSquares(context: Context, x: Ref, gram: Ref, rows: number, n: number
       ldc: n,
       alpha: factor,
       beta: add ? 1 : 0,
+      compute: COMPUTE_F32,
     });
   }
 }

@@ -111,7 +111,7 @@ export interface MethodSettings {
 }
 
 /** What a user can set and not every method heeds. `seed` is everyone's: it also chooses calibration windows. */
-export type MethodOption = Exclude<keyof MethodSettings, "seed"> | "init";
+export type MethodOption = Exclude<keyof MethodSettings, "seed"> | "init" | "bitsFor";
 
 export interface MethodEvent {
   /** Linear or group of linears, or null for the whole block. */
@@ -136,6 +136,8 @@ export interface BlockJob {
   readonly settings: MethodSettings;
   /** Linears that stay in 16 bits (--keep). */
   readonly kept: ReadonlySet<Linear>;
+  /** Bits of those that have others than settings.bits, by module name (--bits-for; bits_for.ts); absent: none. */
+  readonly bitsFor?: ReadonlyMap<string, MethodSettings["bits"]>;
   /** The result this run starts from (--init-from), by module name; null without. */
   readonly init: ReadonlyMap<string, QuantizedLinear> | null;
   /** Calibration; null for methods that need none. */

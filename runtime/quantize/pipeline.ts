@@ -13,6 +13,7 @@ import type { JsonObject } from "../formats/json.ts";
 import type { DecoderConfig } from "../models/config.ts";
 import { type BlockWeights, blockLinears } from "../models/weights.ts";
 import { type Assembled, assemble, type StoredTable } from "./assemble.ts";
+import { type BitsFor, bitsByModule } from "./bits_for.ts";
 import { type BlockFile, type BlockRecord, readBlock, writeBlock } from "./block_file.ts";
 import { applyStored, asStored } from "./block_forward.ts";
 import { type Calibration, readCalibration } from "./calibration.ts";
@@ -45,6 +46,7 @@ export interface QuantizeOptions {
   readonly settings: MethodSettings;
   readonly calibration: CalibrationSettings;
   readonly keep: readonly string[];
+  readonly bitsFor: readonly BitsFor[];
   readonly embeddingBits: EmbeddingBits;
   /** Folder of another run's result. */
   readonly initFrom: string | null;
@@ -93,6 +95,8 @@ export interface QuantizeResult extends Assembled {
 export interface Prepared {
   readonly source: Source;
   readonly kept: ReadonlySet<string>;
+  /** Of linears with bits of their own. */
+  readonly bitsFor: ReadonlyMap<string, MethodSettings["bits"]>;
   readonly calibration: Calibration | null;
   readonly init: Checkpoint | null;
 }
@@ -115,6 +119,7 @@ export function prepare(options: QuantizeOptions): Prepared {
   return {
     source,
     kept,
+    bitsFor: bitsByModule(linears, options.bitsFor),
     calibration:
       method.needsCalibration && data !== null
         ? readCalibration({ ...calibration, data }, options.source, vocabSize, settings.seed)
@@ -165,6 +170,7 @@ function settingsOf(options: QuantizeOptions, { source, calibration, init }: Pre
     ...(file !== undefined && { quantizer: createHash("sha256").update(readFileSync(file)).digest("hex") }),
     ...options.settings,
     keep: options.keep,
+    ...(options.bitsFor.length > 0 && { bitsFor: options.bitsFor.map(({ pattern, bits }) => `${pattern}=${bits}`) }),
     embedBits: options.embeddingBits,
     source: source.checkpoint.fingerprint,
     data: calibration?.sha256 ?? null,
@@ -265,7 +271,7 @@ class Run {
     inverseFrequencies: Parameters<QuantizationMethod["quantizeBlock"]>[0]["inverseFrequencies"],
   ): Promise<void> {
     const started = performance.now();
-    const { source, kept, init } = this.#prepared;
+    const { source, kept, bitsFor, init } = this.#prepared;
     const { method, settings } = this.#options;
     const linears = source.blocks[layer]!;
     using block = loadBlock(context, source, layer);
@@ -281,6 +287,7 @@ class Run {
       inverseFrequencies,
       settings,
       kept: new Set(blockLinears(block.weights).filter(({ name }) => kept.has(name))),
+      bitsFor,
       init: init === null ? null : readQuantized(init, linears),
       calibration,
       report: async (event) => {

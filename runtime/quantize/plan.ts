@@ -172,7 +172,7 @@ async function measure(
 async function timeBlock(
   context: Context,
   { method, settings, signal }: QuantizeOptions,
-  { source, kept }: Prepared,
+  { source, kept, bitsFor }: Prepared,
   inverseFrequencies: BlockJob["inverseFrequencies"],
   calibration: BlockJob["calibration"],
   epochs: number,
@@ -188,6 +188,7 @@ async function timeBlock(
     inverseFrequencies,
     settings: { ...settings, epochs },
     kept: new Set([q, k, v, o, gate, up, down].filter(({ name }) => kept.has(name))),
+    bitsFor,
     init: null,
     calibration,
     report: async () => signal?.throwIfAborted(),

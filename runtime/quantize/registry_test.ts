@@ -13,7 +13,7 @@ const users = (option: MethodOption): string[] => METHODS.filter((m) => m.uses.i
 
 describe("options of methods", () => {
   it("every setting has a flag, and every option a method that heeds it", () => {
-    assertEquals([...OPTIONS, "seed"].sort(), [...Object.keys(DEFAULTS), "init"].sort());
+    assertEquals([...OPTIONS, "seed"].sort(), [...Object.keys(DEFAULTS), "init", "bitsFor"].sort());
     for (const option of OPTIONS) assertEquals(users(option).length > 0, true, option);
   });
 

@@ -82,6 +82,7 @@ export const OPTION_FLAGS: Readonly<Record<MethodOption, string>> = {
   base: "--base",
   doubleQuantization: "--double-quantization",
   init: "--init-from",
+  bitsFor: "--bits-for",
 };
 
 export const CALIBRATION_DEFAULTS = { samples: 128, length: 2048, windows: "first" } as const;

@@ -120,8 +120,7 @@ function bytesOf(view: Int32Array | Uint16Array | Float32Array): Uint8Array {
 
 /**
  * The quantization_config of a model with these modules, or null where none is packed: "gptq" where GPTQ's layout can say it (the
- * blocks' linears only, integer zeros, one setting), else "apiq" with the most frequent setting and the modules that differ from
- * it.
+ * blocks' linears only, integer zeros), else "apiq"; with the most frequent setting and the modules that differ from it.
  */
 export function quantizationConfig(modules: ReadonlyMap<string, StorageSettings>): JsonObject | null {
   const packed = [...modules].filter(([, settings]) => settings.family !== "dense");
@@ -130,11 +129,11 @@ export function quantizationConfig(modules: ReadonlyMap<string, StorageSettings>
   for (const text of texts.values()) counts.set(text, (counts.get(text) ?? 0) + 1);
   const [most] = [...counts].sort(([, a], [, b]) => b - a)[0] ?? [];
   if (most === undefined) return null;
-  const inBlocks = packed.every(([module]) => module.startsWith("model.layers."));
-  const [first] = packed.map(([, settings]) => settings);
-  if (inBlocks && counts.size === 1 && first?.family === "affine" && first.zero === "integer") {
-    return gptqConfig(first.bits, first.group, modules);
-  }
+  const isGptq = packed.every(
+    ([module, settings]) =>
+      module.startsWith("model.layers.") && settings.family === "affine" && settings.zero === "integer",
+  );
+  if (isGptq) return gptqConfig(JSON.parse(most) as AffineEntry, modules);
   const others = [...texts].filter(([, text]) => text !== most);
   const overrides = others.map(([module, text]) => [module, JSON.parse(text)]);
   return { quant_method: "apiq", version: 1, ...JSON.parse(most), modules: Object.fromEntries(overrides) };
@@ -153,19 +152,29 @@ function entryOf(settings: StorageSettings): JsonObject {
   }
 }
 
-/** `dynamic` is how GPTQModel and vLLM are told which linears are dense; this reader sees it from the tensors. */
-function gptqConfig(bits: number, group: number, modules: ReadonlyMap<string, StorageSettings>): JsonObject {
-  const kept = [...modules].flatMap(([module, { family }]) =>
-    family === "dense" && module.startsWith("model.layers.") ? [[`-:^${module.replaceAll(".", "\\.")}$`, {}]] : [],
-  );
+/** Of `entryOf`. */
+interface AffineEntry {
+  readonly bits: number;
+  readonly group_size: number;
+}
+
+/** `dynamic` is GPTQModel's and vLLM's: which linears are dense, and which have bits or groups of their own. */
+function gptqConfig(most: AffineEntry, modules: ReadonlyMap<string, StorageSettings>): JsonObject {
+  const others = [...modules].flatMap(([module, settings]) => {
+    if (!module.startsWith("model.layers.")) return [];
+    const name = `^${module.replaceAll(".", "\\.")}$`;
+    if (settings.family === "dense") return [[`-:${name}`, {}]];
+    const { bits, group: group_size } = settings;
+    return bits === most.bits && group_size === most.group_size ? [] : [[`+:${name}`, { bits, group_size }]];
+  });
   return {
     quant_method: "gptq",
     checkpoint_format: "gptq_v2",
-    bits,
-    group_size: group,
+    bits: most.bits,
+    group_size: most.group_size,
     desc_act: false,
     sym: false,
     lm_head: false,
-    ...(kept.length > 0 && { dynamic: Object.fromEntries(kept) }),
+    ...(others.length > 0 && { dynamic: Object.fromEntries(others) }),
   };
 }

@@ -32,23 +32,32 @@ const lut = (bits: 2 | 3 | 4, double: boolean) => quantizeLut(wave(COUNT, 1.3), 
 const dense: StoredWeights = { family: "dense", values: roundToHalf(wave(COUNT, 0.9)) };
 
 describe("storedTensors", () => {
+  const integers = ([2, 3, 4, 8] as const).map((bits) => affine(bits, "integer"));
   const kinds: StoredWeights[] = [
     ...([2, 3, 4, 8] as const).flatMap((bits) => [affine(bits, "integer"), affine(bits, "float")]),
     ...([2, 3, 4] as const).flatMap((bits) => [lut(bits, false), lut(bits, true)]),
     dense,
   ];
 
-  it("are read back as what they were made from, for all families in one model", () =>
-    inFolder(async (dir) => {
-      const modules = new Map(kinds.map((weights, i) => [at(i), weights]));
-      const settings = new Map([...modules].map(([name, weights]) => [name, storageSettings(weights)]));
-      const config = { quantization_config: quantizationConfig(settings) };
-      writeFileSync(join(dir, "config.json"), JSON.stringify(config));
-      const tensors = [...modules].flatMap(([name, weights]) => storedTensors(name, weights, SHAPE));
-      await writeSafetensors(join(dir, "model.safetensors"), tensors);
-      const checkpoint = openCheckpoint(dir);
-      for (const [name, weights] of modules) assertEquals(readStored(checkpoint.linear(name, ...SHAPE)), weights, name);
-    }));
+  for (const [what, made, method] of [
+    ["all families", kinds, "apiq"],
+    ["all bits", integers, "gptq"],
+  ] as const) {
+    it(`are read back as what they were made from, with ${what} in one model`, () =>
+      inFolder(async (dir) => {
+        const modules = new Map(made.map((weights, i) => [at(i), weights]));
+        const settings = new Map([...modules].map(([name, weights]) => [name, storageSettings(weights)]));
+        const config = { quantization_config: quantizationConfig(settings) };
+        assertEquals(config.quantization_config?.quant_method, method);
+        writeFileSync(join(dir, "config.json"), JSON.stringify(config));
+        const tensors = [...modules].flatMap(([name, weights]) => storedTensors(name, weights, SHAPE));
+        await writeSafetensors(join(dir, "model.safetensors"), tensors);
+        const checkpoint = openCheckpoint(dir);
+        for (const [name, weights] of modules) {
+          assertEquals(readStored(checkpoint.linear(name, ...SHAPE)), weights, name);
+        }
+      }));
+  }
 
   it("hold a bias in float16 where that is exact, else in float32", () =>
     inFolder(async (dir) => {
@@ -104,7 +113,19 @@ describe("quantizationConfig", () => {
     assert(regex.test(at(1)) && !regex.test(at(0)) && !regex.test(at(11)));
   });
 
-  it("is apiq's for packed tables, mixed settings, float zeros and tables of entries", () => {
+  it("is GPTQ's for bits and groups that differ, the most frequent ones standing for the model", () => {
+    const others = [[at(2), eight] as const, [at(11), { ...two, group: 32 }] as const, [at(12), kept] as const];
+    const made = config([at(0), two], [at(1), two], ...(others as [string, StorageSettings][]));
+    assertEquals([made?.quant_method, made?.bits, made?.group_size], ["gptq", 2, 64]);
+    const name = (layer: number): string => `^model\\.layers\\.${layer}\\.mlp\\.up_proj$`;
+    assertEquals(made?.dynamic, {
+      [`+:${name(2)}`]: { bits: 8, group_size: 64 },
+      [`+:${name(11)}`]: { bits: 2, group_size: 32 },
+      [`-:${name(12)}`]: {},
+    });
+  });
+
+  it("is apiq's for packed tables, float zeros and tables of entries", () => {
     assertEquals(config([at(0), two], [at(1), two], ["model.embed_tokens", eight]), {
       quant_method: "apiq",
       version: 1,
@@ -116,7 +137,6 @@ describe("quantizationConfig", () => {
     });
     const float: StorageSettings = { ...two, zero: "float" };
     assertEquals(config([at(0), float], [at(1), kept])?.quant_method, "apiq");
-    assertEquals(config([at(0), two], [at(1), { ...two, group: 32 }])?.quant_method, "apiq");
     assertEquals(config([at(0), { family: "lut", bits: 4, group: 64, doubleQuantization: true }]), {
       quant_method: "apiq",
       version: 1,

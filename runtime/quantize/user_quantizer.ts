@@ -7,6 +7,7 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Linear } from "../models/weights.ts";
 import { blockLinears } from "../models/weights.ts";
+import { bitsOf } from "./bits_for.ts";
 import { readDense } from "./dense.ts";
 import { oneLine } from "./failures.ts";
 import { roundToHalf } from "./lut.ts";
@@ -19,7 +20,7 @@ export interface QuantizerInfo {
   readonly layer: number;
   readonly outFeatures: number;
   readonly inFeatures: number;
-  /** --bits, --group-size and --seed; a quantizer may choose others. */
+  /** --bits or --bits-for, --group-size and --seed; a quantizer may choose others. */
   readonly bits: 2 | 3 | 4 | 8;
   readonly group: 32 | 64 | 128;
   readonly seed: number;
@@ -75,7 +76,7 @@ function methodOf(quantizer: UserQuantizer, file: string): QuantizationMethod {
     summary: `the quantizer of ${file}`,
     source: file,
     needsCalibration: false,
-    uses: ["bits", "group"],
+    uses: ["bits", "bitsFor", "group"],
     workingBytes: () => 0,
     quantizeBlock: async (job) => {
       const result = new Map<string, QuantizedLinear>();
@@ -91,7 +92,8 @@ function methodOf(quantizer: UserQuantizer, file: string): QuantizationMethod {
 
 async function quantizeOne(quantizer: UserQuantizer, job: BlockJob, linear: Linear): Promise<StoredWeights> {
   const { outFeatures, inFeatures } = linear.weight;
-  const { bits, group, seed } = job.settings;
+  const { group, seed } = job.settings;
+  const bits = bitsOf(job, linear);
   const info: QuantizerInfo = { module: linear.name, layer: job.layer, outFeatures, inFeatures, bits, group, seed };
   const stored = await quantizer.quantize(readDense(linear), info);
   if (typeof stored === "object" && stored !== null) {

@@ -5,7 +5,7 @@
 import { type Context, type DeviceBuffer, F32, type Ref, WEIGHT_DENSE, type Weight } from "../../ffi/mod.ts";
 import type { DecoderConfig } from "../models/config.ts";
 import type { DecoderWeights } from "../models/weights.ts";
-import { matmul } from "../ops/matmul.ts";
+import { type Compute, matmul } from "../ops/matmul.ts";
 import type { TrainableNorm } from "../ops/training.ts";
 import { TrainingWeights } from "../ops/training_weights.ts";
 import { Arena } from "../tensor.ts";
@@ -47,6 +47,7 @@ export class ChunkedHead implements Disposable {
   readonly #weights: DecoderWeights;
   readonly #rows: number;
   readonly #finalNorm: TrainableNorm;
+  readonly #compute: Compute;
   /** Most rows of a chunk. */
   readonly chunk: number;
   /** int32: the wanted rows' indices [rows], then each row's place in the gradients of its chunk [rows] */
@@ -62,6 +63,7 @@ export class ChunkedHead implements Disposable {
   /**
    * @param rows of hidden states that there are
    * @param finalNorm how the final norm runs
+   * @param compute how the head multiplies
    * @param values logits that are held at once
    */
   constructor(
@@ -69,6 +71,7 @@ export class ChunkedHead implements Disposable {
     weights: DecoderWeights,
     rows: number,
     finalNorm: TrainableNorm = { value: weights.finalNorm.weight, gradient: null },
+    compute: Compute = "f32",
     values = CHUNK_VALUES,
   ) {
     const { config } = weights;
@@ -76,6 +79,7 @@ export class ChunkedHead implements Disposable {
     this.#weights = weights;
     this.#rows = rows;
     this.#finalNorm = finalNorm;
+    this.#compute = compute;
     this.chunk = chunkRows(config, rows, values);
     this.#places = context.alloc(rows * ROW_BYTES);
     const buffer = context.alloc(chunkedHeadBytes(config, rows, values) - rows * ROW_BYTES);
@@ -116,7 +120,7 @@ export class ChunkedHead implements Disposable {
     context.rmsNorm({ x, weight: this.#finalNorm.value, y, xStride: cols, yStride: cols, rows, cols, eps });
     this.#widened.visit(head.weight, (b, token, n) => {
       const c = floatsFrom(this.#logits, token);
-      matmul(context, { a: y, b, c, m: rows, n, k: cols, transposeB: true, ldc });
+      matmul(context, { a: y, b, c, m: rows, n, k: cols, transposeB: true, ldc }, this.#compute);
     });
     return this.#logits;
   }
@@ -134,7 +138,7 @@ export class ChunkedHead implements Disposable {
     const { value: weight, gradient: dweight } = this.#finalNorm;
     this.#widened.visit(head.weight, (b, token, k) => {
       const a = floatsFrom(this.#logits, token);
-      matmul(context, { a, b, c: dy, m: rows, n: cols, k, lda, add: token > 0 });
+      matmul(context, { a, b, c: dy, m: rows, n: cols, k, lda, add: token > 0 }, this.#compute);
     });
     const accumulate = add || first > 0 ? 1 : 0;
     if (dweight) context.rmsNormWeightBackward({ x, dy, dweight, rows, cols, eps, accumulate });

@@ -9,6 +9,7 @@ import type { DecoderConfig } from "../models/config.ts";
 import { decoderBlock } from "../models/decoder.ts";
 import { type BlockWeights, blockLinears, type DecoderWeights, type Linear, type Norm } from "../models/weights.ts";
 import {
+  type Compute,
   copyTensor,
   type DropoutSettings,
   LoraDropout,
@@ -41,6 +42,8 @@ export interface ModelTrainerOptions {
   readonly dropout?: DropoutSettings;
   /** Whether the backward pass runs each block again; false keeps what it needs of all blocks at once. True unless given. */
   readonly recompute?: boolean;
+  /** How linears and the head multiply, in `loss` too; float32 unless given. */
+  readonly compute?: Compute;
 }
 
 /** Token ids and what follows each of them; all [sequences * length]. */
@@ -138,7 +141,8 @@ export class ModelTrainer implements Disposable {
   readonly #owned: Disposable[];
 
   constructor(options: ModelTrainerOptions) {
-    const { context, weights, trainable, norms, sequences, length, objective, dropout, recompute = true } = options;
+    const { context, weights, trainable, norms, sequences, length, objective, dropout, compute } = options;
+    const { recompute = true } = options;
     const { config, inverseFrequencies } = weights;
     const rows = sequences * length;
     this.#context = context;
@@ -167,6 +171,7 @@ export class ModelTrainer implements Disposable {
       trainable,
       ...(norms && { norms }),
       dropout: this.#dropout,
+      ...(compute && { compute }),
       ids: this.#ids.at(0),
     });
     const finalNorm = norms?.get(weights.finalNorm);
@@ -176,6 +181,7 @@ export class ModelTrainer implements Disposable {
       rows,
       ...(finalNorm && { finalNorm }),
       ...(objective && { objective }),
+      ...(compute && { compute }),
     });
     this.#owned = [this.#states, this.#gradient, this.#ids, buffer, this.#ops, this.#loss];
   }

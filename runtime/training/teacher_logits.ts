@@ -3,7 +3,7 @@ import type { Context, DeviceBuffer, Ref } from "../../ffi/mod.ts";
 import type { DecoderConfig } from "../models/config.ts";
 import { decoderHidden } from "../models/decoder.ts";
 import type { DecoderWeights } from "../models/weights.ts";
-import { TrainingOps, trainingArenaBytes } from "../ops/training.ts";
+import { type Compute, TrainingOps, trainingArenaBytes } from "../ops/training.ts";
 import { Arena } from "../tensor.ts";
 import { ChunkedHead, chunkedHeadBytes, chunkRows } from "./chunked_head.ts";
 import type { TokenBatch } from "./model_trainer.ts";
@@ -18,6 +18,8 @@ export interface TeacherOptions {
   readonly length: number;
   /** Whose temperature and topK the tokens are for. */
   readonly objective: Distillation;
+  /** How linears and the head multiply; float32 unless given. */
+  readonly compute?: Compute;
 }
 
 /** Of the arena: one block's forward pass, and the hidden states that it starts from. */
@@ -48,7 +50,7 @@ export class TeacherLogits implements Disposable {
   readonly #tokens: DeviceBuffer;
   readonly #owned: Disposable[];
 
-  constructor({ context, weights, sequences, length, objective }: TeacherOptions) {
+  constructor({ context, weights, sequences, length, objective, compute = "f32" }: TeacherOptions) {
     const { config, inverseFrequencies } = weights;
     checkObjective(objective, config.vocabSize);
     this.#context = context;
@@ -59,8 +61,8 @@ export class TeacherLogits implements Disposable {
     const buffer = context.alloc(arenaBytes(config, sequences, length));
     const ids = this.#ids.at(0);
     const arena = new Arena(buffer);
-    this.#ops = new TrainingOps({ context, config, arena, sequences, length, inverseFrequencies, ids });
-    this.#head = new ChunkedHead(context, weights, this.#rows);
+    this.#ops = new TrainingOps({ context, config, arena, sequences, length, inverseFrequencies, ids, compute });
+    this.#head = new ChunkedHead(context, weights, this.#rows, undefined, compute);
     this.#tokens = context.alloc(this.#head.chunk * objective.topK * 8);
     this.#owned = [this.#ids, buffer, this.#ops, this.#head, this.#tokens];
   }

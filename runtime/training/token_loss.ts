@@ -2,7 +2,7 @@
 import type { Context, DeviceBuffer, Ref } from "../../ffi/mod.ts";
 import type { DecoderConfig } from "../models/config.ts";
 import type { DecoderWeights } from "../models/weights.ts";
-import type { TrainableNorm } from "../ops/training.ts";
+import type { Compute, TrainableNorm } from "../ops/training.ts";
 import { type Chunk, ChunkedHead, chunkedHeadBytes, chunkRows } from "./chunked_head.ts";
 import {
   checkObjective,
@@ -24,6 +24,8 @@ export interface TokenLossOptions {
   readonly objective?: Objective;
   /** How the final norm runs where it trains. */
   readonly finalNorm?: TrainableNorm;
+  /** How the head multiplies; float32 unless given. */
+  readonly compute?: Compute;
   /** Logits that are held at once. */
   readonly values?: number;
 }
@@ -67,13 +69,13 @@ export class TokenLoss implements Disposable {
   readonly #teacher: DeviceBuffer | null;
 
   constructor(options: TokenLossOptions) {
-    const { context, weights, rows, objective = FINE_TUNING, finalNorm, values } = options;
+    const { context, weights, rows, objective = FINE_TUNING, finalNorm, compute, values } = options;
     checkObjective(objective, weights.config.vocabSize);
     this.#context = context;
     this.#vocab = weights.config.vocabSize;
     this.#rows = rows;
     this.#objective = objective;
-    this.#head = new ChunkedHead(context, weights, rows, finalNorm, values);
+    this.#head = new ChunkedHead(context, weights, rows, finalNorm, compute, values);
     this.#table = context.alloc(rows * ROW_BYTES);
     this.#teacher = objective.kind === "distill" ? context.alloc(teacherBytes(objective, this.#head.chunk)) : null;
   }

@@ -8,6 +8,7 @@ import { parseArgs } from "node:util";
 import { runApiq } from "./apiq.mjs";
 import { prepareLlama, prepareModel, runLlama } from "./llama.mjs";
 import { describeMachine, measureReadBandwidth } from "./machine.mjs";
+import { replaceMarked } from "./markdown.mjs";
 import { LINEAR_FORMATS } from "./random_gguf.mjs";
 import { compare, median, render, renderMarkdown, summarize } from "./report.mjs";
 import { SHAPES } from "./shapes.mjs";
@@ -139,17 +140,6 @@ function writeAtomically(path, text) {
   renameSync(partial, path);
 }
 
-/** Replaces what stands between the two marks of a Markdown file. */
-function updateReadme(path, section) {
-  const text = readFileSync(path, "utf8");
-  const marked = /(<!-- bench -->\n)[\s\S]*(<!-- \/bench -->)/;
-  if (!marked.test(text)) throw new Error(`Cannot update ${path}: it has no <!-- bench --> ... <!-- /bench -->`);
-  writeAtomically(
-    path,
-    text.replace(marked, (_, begin, end) => `${begin}${section}\n${end}`),
-  );
-}
-
 function main() {
   const options = parseCommandLine();
   if (options.help) {
@@ -182,7 +172,8 @@ function main() {
   if (options.jsonPath !== undefined) writeAtomically(options.jsonPath, `${JSON.stringify(report, null, 2)}\n`);
   if (options.readmePath !== undefined) {
     const command = `npm run bench -- ${process.argv.slice(2).join(" ")}`;
-    updateReadme(options.readmePath, renderMarkdown(report, command));
+    const readme = readFileSync(options.readmePath, "utf8");
+    writeAtomically(options.readmePath, replaceMarked(readme, "bench", renderMarkdown(report, command)));
   }
   if (measurements.some(({ apiqUnavailable }) => apiqUnavailable !== undefined)) process.exitCode = 1;
 }

@@ -4,7 +4,8 @@
  *
  *   FILE without .jsonl + .train.jsonl       what may be trained on
  *   FILE without .jsonl + .held-out.jsonl    what is held out (self_chats/held_out.ts)
- *   FILE + .log                              every candidate, kept or not: where a run that was stopped goes on, and a larger --count
+ *   FILE + .log                              every candidate, kept or not: where a run that was stopped goes on, or one with a
+ *                                            larger --count
  */
 import { existsSync } from "node:fs";
 import process from "node:process";
@@ -27,8 +28,8 @@ const FLAGS = {
   count: { type: "integer", summary: "conversations that are wanted", default: 2000, min: 1 },
   heldOut: { type: "integer", summary: "conversations that are held out at most", default: 200, min: 0 },
   seed: { type: "integer", summary: "of everything that is drawn", default: 0, min: 0 },
-  seeded: { type: "number", summary: "which part begins with a topic of ours", default: 0.5, min: 0, max: 1 },
-  temperature: { type: "number", summary: "of the user's messages", default: 1, min: 0, max: 2 },
+  seeded: { type: "number", summary: "which part begins with a topic of ours", default: 0.7, min: 0, max: 1 },
+  temperature: { type: "number", summary: "of the user's messages", default: 0.8, min: 0, max: 2 },
   topP: { type: "number", summary: "nucleus that is drawn from", default: 0.95, min: 0.01, max: 1 },
   answerTemperature: {
     type: "number",
@@ -49,8 +50,8 @@ const COMMAND: Command<typeof FLAGS> = {
   name: "self_chats.ts",
   summary: "conversations that a chat model makes up",
   description:
-    "Lets a chat model make up conversations with itself: it is given its template up to where the user speaks, and answers what it\n" +
-    "then says. Every conversation is a function of its number, the seed and the model; a run that was stopped goes on.",
+    "Lets a chat model make up conversations with itself: it is given its template up to where the user speaks, and answers\n" +
+    "what it then says. Every conversation is a function of its number, the seed and the model; a run that was stopped goes on.",
   flags: FLAGS,
   examples: ["bun scripts/recipes/self_chats.ts --model smol-fp16 --out chats.jsonl --count 5000 --seed 0"],
   run: ({ flags, out, signal }) => makeChats(flags, out, signal),
@@ -183,9 +184,10 @@ async function main(): Promise<number> {
   const interrupted = new AbortController();
   for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => interrupted.abort());
   try {
-    const { flags, positionals } = parseArguments(COMMAND, args);
+    const { flags, given, positionals } = parseArguments(COMMAND, args);
     return await COMMAND.run({
       flags: flags as FlagValues<typeof FLAGS>,
+      given,
       positionals,
       out,
       isTerminal: out.isTerminal,

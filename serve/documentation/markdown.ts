@@ -10,12 +10,21 @@ const ERRORS = [
     "`unsupported_parameter`, `unknown_parameter`, `context_length_exceeded`, `invalid_json` or null",
     "the request is at fault",
   ],
+  ["401", "`invalid_api_key`", "the server has keys (`--api-key-file`), and this is none of them"],
+  ["403", "`admin_key_required`", "only keys of `--admin-key-file` may do this"],
+  ["403", "`host_not_allowed`, `origin_not_allowed`", "a page of another site asks; `--cors-origin` lets one in"],
   ["404", "`model_not_found`, `unknown_route`", "there is no such model or route"],
+  ["408", "`body_timeout`", "the body took longer to come than `--body-timeout`"],
   ["413", "`request_too_large`", "the body is longer than `--max-body`"],
-  ["429", "`rate_limit_exceeded`", "more answers wait than `--max-queue` allows; `Retry-After` says when to come back"],
+  [
+    "429",
+    "`rate_limit_exceeded`",
+    "more answers wait than `--max-queue` allows, or this key has used what it may; `Retry-After` says when to come back",
+  ],
   ["500", "`internal_error`", "a fault of the server; its log has more"],
-  ["503", "`loading`, `engine_restarting`", "for now; `Retry-After` says when to come back"],
-  ["503", "`no_model`, `engine_failed`, `shutting_down`", "until someone acts"],
+  ["503", "`loading`, `engine_restarting`, `shutting_down`", "for now; `Retry-After` says when to come back"],
+  ["503", "`no_model`, `engine_failed`", "until someone acts"],
+  ["504", "`request_timeout`", "the answer took longer than `--request-timeout`"],
 ];
 
 const INTRODUCTION = `# API
@@ -31,7 +40,8 @@ Errors have OpenAI's shape, \`{"error": {"message", "type", "param", "code"}}\`:
 
 ${table(ERRORS)}
 A stream that fails midway ends with the error as an event. Silent streams carry a comment line every 15 seconds. Every answer
-has an \`x-request-id\`: the request's own, if it has one of at most 128 letters, digits and \`._:+/=@-\`, or a new one.
+has an \`x-request-id\`: the request's own, if it has one of at most 128 letters, digits and \`._:+/=@-\`, or a new one. Where keys
+have limits, answers carry OpenAI's \`x-ratelimit-\` headers.
 `;
 
 export function apiMarkdown(): string {

@@ -36,11 +36,12 @@ export function openApiDocument(version: string): object {
 }
 
 function describe(id: string, operation: Operation): object {
-  const { summary, answer, contentType = "application/json", path, request, generates } = operation;
+  const { summary, answer, contentType = "application/json", path, request, generates, errors: own = [] } = operation;
   const errors = [
     ...(request ? [400, 413] : []),
     ...(path.includes("{id}") || request ? [404] : []),
-    ...(generates ? [429, 503] : []),
+    ...(generates ? [429, 503, 504] : []),
+    ...own,
   ];
   const streamed = generates && { "text/event-stream": { schema: { type: "string" } } };
   return {

@@ -1,6 +1,6 @@
 /** GET /v1/models and GET /v1/models/{id} */
 import type { Context } from "hono";
-import { modelNames, modelNotFound, type ServedModel } from "../served_model.ts";
+import { findAdapter, modelNames, type ServedModel } from "../served_model.ts";
 import { requireServed, type Service } from "../service.ts";
 
 export function getModels(c: Context, { served }: Service): Response {
@@ -8,20 +8,23 @@ export function getModels(c: Context, { served }: Service): Response {
 }
 
 export function getModel(c: Context, service: Service): Response {
-  const served = requireServed(service);
-  const id = c.req.param("id") ?? "";
-  if (!modelNames(served).includes(id)) throw modelNotFound(served, id);
-  return c.json(modelObject(served, id));
+  return c.json(modelObject(requireServed(service), c.req.param("id") ?? ""));
 }
 
-/** OpenAI's object, and what servers of open models add: `parent` of an adapter, and the context's length once it is known. */
-function modelObject({ name, created, engine }: ServedModel, id: string): object {
+/**
+ * OpenAI's object, and what vLLM adds: `root`, the folder, `parent` of an adapter, and the context's length once it is known. Throws an
+ * ApiError (404) for names that are none.
+ */
+function modelObject(served: ServedModel, id: string): object {
+  const { name, dir, created, engine } = served;
+  const adapter = findAdapter(served, id);
   return {
     id,
     object: "model",
-    created,
+    created: adapter?.loaded ?? created,
     owned_by: "apiq",
-    ...(id !== name && { parent: name }),
+    root: adapter?.dir ?? dir,
+    parent: adapter ? name : null,
     ...(engine.state.status === "ready" && { max_model_len: engine.state.model.contextLength }),
   };
 }

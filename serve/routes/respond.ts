@@ -13,22 +13,32 @@ export interface Answer {
   failure?(error: unknown): readonly ServerEvent[];
 }
 
-/** `prepare` gets a signal that is aborted when the client goes away; it throws an ApiError for what cannot be answered. */
+/**
+ * `prepare` gets a signal that is aborted when the client goes away or the answer has to end; it throws an ApiError for what
+ * cannot be answered.
+ */
 export async function respond(
   c: Context,
   service: Service,
   stream: boolean,
   prepare: (signal: AbortSignal) => Promise<Answer>,
 ): Promise<Response> {
+  const { request } = service;
   const gone = new AbortController();
-  const answer = await prepare(AbortSignal.any([gone.signal, c.req.raw.signal]));
+  const answer = await prepare(AbortSignal.any([gone.signal, c.req.raw.signal, request.signal]));
   if (stream) {
+    request.streaming = true;
+    // It may end before its head is sent.
+    request.facts.status = 200;
     return eventStream(answer.events(), {
       onError: (error) => {
         logUnexpected(service, error);
+        request.facts.error = toApiError(error).code ?? "invalid_request";
         return answer.failure?.(error) ?? [JSON.stringify(toApiError(error).body)];
       },
       onCancel: () => gone.abort(),
+      onEnd: () => request.end(),
+      signal: request.signal,
     });
   }
   const body = await answer.whole();
@@ -37,6 +47,6 @@ export async function respond(
 }
 
 /** Errors that are not a client's go to the log. */
-export function logUnexpected({ log }: Service, error: unknown): void {
-  if (toApiError(error).status === 500) log(error instanceof Error ? (error.stack ?? error.message) : String(error));
+export function logUnexpected({ log, request }: Service, error: unknown): void {
+  if (toApiError(error).status === 500) log.error({ requestId: request.id, error }, "unexpected error");
 }

@@ -6,71 +6,15 @@ import {
   ApiqError,
   F16,
   GPTQ_V1,
-  GPTQ_V2,
-  WEIGHT_LUT,
-  type Weight,
   type WeightRepackArgs,
   ZERO_INTEGER,
 } from "../../ffi/mod.ts";
-import { packRows } from "../../runtime/formats/gptq.ts";
 import { assertSameBits, Bench, isas, onEveryIsa, Random } from "./harness.ts";
 import { AffineMatrix, assertRounded, DenseMatrix, multiply, runLinear } from "./linear_problem.ts";
+import { LutMatrix } from "./lut_problem.ts";
 
 const BITS = [2, 3, 4] as const;
 const GROUPS = [32, 64, 128] as const;
-
-interface LutShape {
-  bits: (typeof BITS)[number];
-  group: number;
-  outFeatures: number;
-  inFeatures: number;
-}
-
-/** A random matrix of table entries, and the same in float64, where scale * table[q] is exact. */
-class LutMatrix {
-  readonly shape: LutShape;
-  readonly q: Uint8Array;
-  /** [out, in/group] */
-  readonly scales: Float16Array;
-  readonly table: Float32Array;
-
-  constructor(shape: LutShape, random: Random) {
-    const { bits, group, outFeatures, inFeatures } = shape;
-    this.shape = shape;
-    this.q = Uint8Array.from({ length: outFeatures * inFeatures }, () => random.integer(2 ** bits));
-    this.scales = Float16Array.from(random.normals((outFeatures * inFeatures) / group, 0.1));
-    this.table = random.normals(2 ** bits);
-  }
-
-  weights(): Float64Array {
-    return Float64Array.from(this.q, (q, i) => this.scales[Math.floor(i / this.shape.group)]! * this.table[q]!);
-  }
-
-  /** What weightRepack reads; the scales lie [in/group, out]. */
-  repackArgs(bench: Bench): WeightRepackArgs {
-    const { bits, group, outFeatures, inFeatures } = this.shape;
-    const groups = inFeatures / group;
-    const scales = Float16Array.from(this.scales, (_, i) => {
-      return this.scales[(i % outFeatures) * groups + Math.floor(i / outFeatures)]!;
-    });
-    const shape = { kind: WEIGHT_LUT, dtype: 0, zero: 0, bits, group, outFeatures, inFeatures };
-    return {
-      qweight: bench.put(packRows(this.q, outFeatures, inFeatures, bits)),
-      zeros: null,
-      scales: bench.put(scales),
-      weight: { ...shape, data: bench.context.alloc(bench.context.packedBytes(shape)).at(0) },
-      format: GPTQ_V2,
-      releaseSource: 1,
-      table: bench.f32(this.table),
-    };
-  }
-
-  pack(bench: Bench): Weight {
-    const args = this.repackArgs(bench);
-    bench.context.weightRepack(args);
-    return args.weight;
-  }
-}
 
 /** Roundings between an exact sum and an output: a column of the longer partial sum each, a group each, the bias. */
 const roundings = (group: number, groups: number) => group / 2 + groups + 4;

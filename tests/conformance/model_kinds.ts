@@ -1,5 +1,6 @@
 /** The small models that the trainer of whole models is tested on, and what of them trains. */
 import { ZERO_INTEGER } from "../../ffi/mod.ts";
+import type { Compute } from "../../runtime/ops/training.ts";
 import { FINE_TUNING, type Objective } from "../../runtime/training/objective.ts";
 
 export const SHAPE = {
@@ -41,6 +42,7 @@ export interface Kind {
   readonly objective: Objective;
   readonly dropout: number;
   readonly recompute: boolean;
+  readonly compute: Compute;
 }
 
 export const PLAIN: Kind = {
@@ -55,4 +57,5 @@ export const PLAIN: Kind = {
   objective: FINE_TUNING,
   dropout: 0,
   recompute: true,
+  compute: "f32",
 };

@@ -280,10 +280,10 @@ export class ModelProblem implements Disposable, TokenBatch {
 
   trainer(): ModelTrainer {
     const { bench, weights, trainable, norms, kind } = this;
-    const { sequences, objective, recompute } = kind;
+    const { sequences, objective, recompute, compute } = kind;
     return new ModelTrainer({
-      ...{ context: bench.context, weights, trainable, norms, sequences, length: LENGTH, objective, recompute },
-      dropout: { probability: kind.dropout, seed: SEED },
+      ...{ context: bench.context, weights, trainable, norms, sequences, length: LENGTH, objective },
+      ...{ recompute, compute, dropout: { probability: kind.dropout, seed: SEED } },
     });
   }
 

@@ -104,6 +104,24 @@ for (const runtime of RUNTIMES) {
       assertEquals(readdirSync(folder.dir), ["data.txt"]);
     });
 
+    it("trains on several files, of each in its own format and as much as is asked for", async () => {
+      using model = await createDenseModel();
+      using folder = temporaryFolder();
+      const rows = join(folder.dir, "rows.jsonl");
+      const questions = Array.from({ length: 9 }, (_, i) => JSON.stringify({ question: `${i}?`, answer: "1" }));
+      writeFileSync(rows, questions.join("\n"));
+      const text = dataFile(folder.dir);
+      const files = ["--data", `${rows}@4`, "--data", text];
+      const args = [model.dir, ...files, "--out", join(folder.dir, "out"), "--dry-run", ...SMALL];
+      const plan = JSON.parse((await run(...args, "--json")).stdout);
+      assertEquals(plan.files, [
+        { file: rows, format: "gsm8k", examples: 4 },
+        { file: text, format: "text", examples: 16 },
+      ]);
+      const { stdout } = await run(...args);
+      for (const line of ["20 examples (gsm8k, text), ", `  4 of ${rows}\n`]) assertStringIncludes(stdout, line);
+    });
+
     it("ends with 2 for flags that do not go together, and names them", async () => {
       using dense = await createDenseModel();
       using folder = temporaryFolder();
@@ -128,6 +146,10 @@ for (const runtime of RUNTIMES) {
         [["--lr", "-1"], "Cannot use --lr: received -1, expected at least 0"],
         [["--start", "zero", "--rank", "0"], "Cannot use --rank: received 0, expected a whole number, at least 1"],
         [["--start", "zero", "--train-scales"], "Cannot use --train-scales with --start zero"],
+        [["--start", "zero", "--train-weights"], "Cannot use --train-weights with --start zero"],
+        [["--weight-lr", "1e-4"], "Cannot use --weight-lr without --train-weights"],
+        [["--weights-from", "x"], "Cannot use --weights-from without --train-weights"],
+        [["--data", "x@0"], "Cannot use --data x@0: received 0, expected a share below 1 or a whole number"],
       ];
       for (const [args, message] of mistakes) {
         const { code, stdout, stderr } = await run(model, "--data", dataFile(folder.dir), "--out", out, ...args);

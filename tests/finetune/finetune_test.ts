@@ -5,30 +5,19 @@ import { assert, assertAlmostEquals, assertEquals, assertRejects, assertStringIn
 import { describe, it } from "@std/testing/bdd";
 import { finetune } from "../../runtime/finetune/finetune.ts";
 import { openAdapter, openCheckpoint, readTensor } from "../../runtime/formats/mod.ts";
-import { openTokenizer } from "../../runtime/tokenizer/mod.ts";
 import { calibrationText, createDenseModel } from "../fixtures/dense_model.ts";
 import { createTinyModel } from "../fixtures/tiny_model.ts";
-import { logitsOf } from "../golden/load.ts";
-import { contents, LENGTH, packed, readLog, served, smallOptions, temporaryFolder } from "./run.ts";
-
-/** Mean -log p of the tokens behind the first, as the server computes it. */
-function servedLoss(model: string, adapter: string | undefined, ids: readonly number[]): number {
-  using loaded = served(model, adapter);
-  const vocab = loaded.config.vocabSize;
-  const logits = logitsOf(loaded, ids, adapter === undefined ? -1 : 1);
-  let sum = 0;
-  for (let i = 0; i + 1 < ids.length; i++) {
-    const row = logits.subarray(i * vocab, (i + 1) * vocab);
-    const most = Math.max(...row);
-    sum += Math.log(row.reduce((total, x) => total + Math.exp(x - most), 0)) + most - row[ids[i + 1]!]!;
-  }
-  return sum / (ids.length - 1);
-}
-
-const firstBlock = (model: string): number[] =>
-  openTokenizer(model)
-    .encode(calibrationText(16 * LENGTH))
-    .slice(0, LENGTH);
+import {
+  contents,
+  firstBlock,
+  LENGTH,
+  packed,
+  readLog,
+  served,
+  servedLoss,
+  smallOptions,
+  temporaryFolder,
+} from "./run.ts";
 
 describe("finetune", () => {
   it("lowers the loss, validates, keeps the best values and writes what peft and the server read", async () => {

@@ -90,7 +90,10 @@ describe("an interrupted run", () => {
     assertStringIncludes(await refusal({ model: other.dir }), "begun with model ");
     const file = join(folder.dir, "other.txt");
     writeFileSync(file, "quite different ".repeat(50));
-    assertStringIncludes(await refusal({ data: { ...options.data, file } }), "begun with data ");
+    assertStringIncludes(
+      await refusal({ data: { ...options.data, files: [{ file, amount: null }] } }),
+      "begun with data ",
+    );
     assertStringIncludes(await refusal({ lora: { rank: 8 } }), "begun with rank 4 instead of 8");
     await finetune(options);
   });
@@ -158,7 +161,7 @@ function stopped(
 function command(runtime: Runtime, model: DenseModel, { out, data, settings, lora }: FinetuneOptions) {
   return startCommand(runtime, ["finetune", model.dir], {
     out,
-    data: data.file,
+    data: data.files[0]!.file,
     "seq-len": settings.length,
     epochs: settings.epochs,
     "batch-size": settings.batchSize,

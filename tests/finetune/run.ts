@@ -8,7 +8,9 @@ import type { LogRecord } from "../../runtime/finetune/records.ts";
 import { type FinetuneSettings, finetuneSettings } from "../../runtime/finetune/settings.ts";
 import type { MethodSettings } from "../../runtime/quantize/method.ts";
 import { quantize } from "../../runtime/quantize/pipeline.ts";
+import { openTokenizer } from "../../runtime/tokenizer/mod.ts";
 import { calibrationText } from "../fixtures/dense_model.ts";
+import { logitsOf } from "../golden/load.ts";
 import { smallRun } from "../quantize/run.ts";
 
 /** A folder that goes with the test. */
@@ -41,11 +43,19 @@ export function smallOptions(
   return {
     model,
     out: join(folder, "out"),
-    data: { file, format: "auto", template: "task", promptLoss: false, onBadRow: "fail", tooLong: "truncate" },
+    data: {
+      files: [{ file, amount: null }],
+      format: "auto",
+      template: "task",
+      promptLoss: false,
+      onBadRow: "fail",
+      tooLong: "truncate",
+    },
     validation: { file: null, holdOut: 0, every: null },
     start: null,
     lora: { rank: 4, alpha: 8 },
     teacher: null,
+    weightsFrom: null,
     settings: finetuneSettings(null, { ...SMALL, ...given }),
     saveEvery: null,
     recompute: true,
@@ -79,6 +89,27 @@ export function served(model: string, adapter?: string): LoadedModel {
     activations: "f32",
     adapters: adapter === undefined ? {} : { tuned: adapter },
   });
+}
+
+/** Mean -log p of the tokens behind the first, as the server computes it. */
+export function servedLoss(model: string, adapter: string | undefined, ids: readonly number[]): number {
+  using loaded = served(model, adapter);
+  const vocab = loaded.config.vocabSize;
+  const logits = logitsOf(loaded, ids, adapter === undefined ? -1 : 1);
+  let sum = 0;
+  for (let i = 0; i + 1 < ids.length; i++) {
+    const row = logits.subarray(i * vocab, (i + 1) * vocab);
+    const most = Math.max(...row);
+    sum += Math.log(row.reduce((total, x) => total + Math.exp(x - most), 0)) + most - row[ids[i + 1]!]!;
+  }
+  return sum / (ids.length - 1);
+}
+
+/** What `smallOptions` trains on first. */
+export function firstBlock(model: string): number[] {
+  return openTokenizer(model)
+    .encode(calibrationText(16 * LENGTH))
+    .slice(0, LENGTH);
 }
 
 export function readLog(dir: string): LogRecord[] {

@@ -11,11 +11,16 @@
  *     grammar       the request's grammar as JSON, likewise
  *     call F JSON   a tool call of the function F with these arguments, after a word of text
  *     anything else the number of messages it saw
+ *
+ * Its adapters are folders whose adapter_config.json says how long loading takes ({"ms": N}); there is nothing else to them.
  */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
+import { setTimeout } from "node:timers/promises";
 import type {
+  AdapterFinding,
+  AdapterSpec,
   EngineCore,
   EngineOptions,
   EngineOutput,
@@ -50,11 +55,13 @@ export const createEngine: CreateEngine = async (options, onProgress) => {
 class FakeEngine implements EngineCore {
   readonly model;
   readonly #running = new Map<string, Running>();
+  readonly #adapters = new Set<string>();
   #steps = 0;
   #promptTokens = 0;
   #generatedTokens = 0;
 
   constructor(options: EngineOptions) {
+    for (const name of Object.keys(options.adapters)) this.#adapters.add(name);
     this.model = {
       contextLength: options.contextLength ?? CONTEXT_LENGTH,
       vocabSize: VOCAB_SIZE,
@@ -71,6 +78,9 @@ class FakeEngine implements EngineCore {
 
   add(request: EngineRequest): void {
     const { messages, last } = readPrompt(request.prompt);
+    const { adapter } = request;
+    if (adapter !== undefined && !this.#adapters.has(adapter))
+      throw new Error(`Cannot run request: no adapter ${adapter}`);
     if (last === "refuse") throw new Error("Cannot run request: the fake engine was asked to refuse");
     this.#promptTokens += request.prompt.length;
     this.#running.set(request.id, { ...script(request, messages, last), request, given: 0 });
@@ -104,11 +114,28 @@ class FakeEngine implements EngineCore {
       waiting: 0,
       kvBlocksUsed: this.#running.size,
       kvBlocksTotal: 100,
+      kvBlockSize: 16,
       promptTokens: this.#promptTokens,
       generatedTokens: this.#generatedTokens,
       sharedTokens: 0,
       steps: this.#steps,
+      adapters: { bytes: 0, capacityBytes: 0, resident: this.#adapters.size, most: 8, running: [], waiting: [] },
     };
+  }
+
+  async loadAdapter({ key, dir }: AdapterSpec): Promise<AdapterFinding> {
+    const { ms = 0 } = JSON.parse(readFileSync(join(dir, "adapter_config.json"), "utf8")) as { ms?: number };
+    await setTimeout(ms);
+    this.#adapters.add(key);
+    return { sha256: "0".repeat(64), bytes: 1, rank: 1, targets: 1, replaces: false };
+  }
+
+  knowAdapters(adapters: readonly AdapterSpec[]): void {
+    for (const { key } of adapters) this.#adapters.add(key);
+  }
+
+  freeAdapter(key: string): void {
+    this.#adapters.delete(key);
   }
 
   [Symbol.dispose](): void {

@@ -191,8 +191,8 @@ for (const runtime of RUNTIMES) {
         "\x16\x03\x01\x02\x00nonsense\r\n\r\n",
         "GET / HTTP/1.1\r\n\r\n",
         "GET http://[ HTTP/1.1\r\nHost: [\r\n\r\n",
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{",
-        `GET / HTTP/1.1\r\nHost: x\r\nX: ${"y".repeat(200_000)}\r\n\r\n`,
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{",
+        `GET / HTTP/1.1\r\nHost: localhost\r\nX: ${"y".repeat(200_000)}\r\n\r\n`,
       ]) {
         await new Promise<void>((resolve) => {
           const socket = createConnection({ host: hostname, port: Number(port) }, () => socket.write(text));
@@ -202,7 +202,7 @@ for (const runtime of RUNTIMES) {
         });
       }
       assertEquals((await fetch(`${server.url}/health`)).status, 200);
-      assert(!server.output().includes("error"), server.output());
+      assert(!server.output().includes('"level":"error"'), server.output());
     });
   });
 }

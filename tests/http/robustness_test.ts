@@ -53,7 +53,7 @@ for (const runtime of RUNTIMES) {
         socket.on("data", (data) => {
           answer += data.toString();
         });
-        socket.write(`POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n${framing}\r\n\r\n`);
+        socket.write(`POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n${framing}\r\n\r\n`);
         let largest = 0;
         for (let sent = 0; sent < BODY_BYTES && !socket.destroyed && answer === ""; sent += MEGABYTE) {
           const piece = isChunked ? `${chunk.length.toString(16)}\r\n${chunk}\r\n` : chunk;
@@ -115,7 +115,9 @@ for (const runtime of RUNTIMES) {
       const sockets = await Promise.all(Array.from({ length: CROWD }, connect));
       const answered = sockets.map((socket) => once(socket, "data"));
       for (const socket of sockets) {
-        socket.write(`POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+        socket.write(
+          `POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+        );
       }
       await Promise.all(answered);
       const stats = async () => {

@@ -81,7 +81,7 @@ for (const runtime of RUNTIMES) {
         socket.pause();
         const request = body("flood", true, { max_tokens: FLOOD_TOKENS });
         socket.write(
-          `POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: ${Buffer.byteLength(request)}\r\n\r\n${request}`,
+          `POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${Buffer.byteLength(request)}\r\n\r\n${request}`,
         );
       }
       await until(async () => (await stats()).generated_tokens >= 4 * FLOOD_TOKENS, "the engine is through", 120_000);

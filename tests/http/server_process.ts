@@ -27,11 +27,18 @@ export interface FinishedProcess {
   readonly stderr: string;
 }
 
-/** Runs `scripts/apiq serve --port 0 ARGS` and resolves when it has printed its address. Throws if it ends before. */
-export async function startServerProcess(runtime: Runtime, args: readonly string[]): Promise<ServerProcess> {
+/**
+ * Runs `scripts/apiq serve --port 0 ARGS` and resolves when it has printed its address. Throws if it ends before.
+ * @param log file descriptor that gets its standard error in place of `output`
+ */
+export async function startServerProcess(
+  runtime: Runtime,
+  args: readonly string[],
+  options: { env?: Record<string, string>; log?: number } = {},
+): Promise<ServerProcess> {
   const child = spawn(`${repositoryRoot}scripts/apiq`, ["serve", "--port", "0", ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, APIQ_RUNTIME: runtime },
+    stdio: ["ignore", "pipe", options.log ?? "pipe"],
+    env: { ...process.env, ...options.env, APIQ_RUNTIME: runtime },
   });
   const exited = once(child, "exit") as Promise<[number | null]>;
   let output = "";
@@ -41,8 +48,8 @@ export async function startServerProcess(runtime: Runtime, args: readonly string
     const match = /http:\/\/\S+:\d+/.exec(output);
     if (match) resolve(match[0]);
   };
-  child.stdout.on("data", collect);
-  child.stderr.on("data", collect);
+  child.stdout?.on("data", collect);
+  child.stderr?.on("data", collect);
   exited.then(() => reject(new Error(`The server ended before it was ready: ${output}`)), reject);
   const timer = setTimeout(() => reject(new Error(`The server did not start in time: ${output}`)), START_MS);
   const stop = async (signal: NodeJS.Signals = "SIGTERM") => {

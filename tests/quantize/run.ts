@@ -52,6 +52,7 @@ export function smallRun(
     settings: methodSettings("default", { ...SMALL, ...given }, methodNamed(method)),
     calibration: { data, samples: SAMPLES, length: LENGTH, windows: "first" },
     keep: [],
+    bitsFor: [],
     embeddingBits: 16,
     initFrom: null,
     streamDir: null,

@@ -21,6 +21,7 @@ struct GemmPlan {
   uint32_t ldc;
   float alpha;
   float beta;
+  uint32_t compute;  // APIQ_COMPUTE_*
 };
 
 // Elements from the first to the last of a stored matrix; 32-bit factors cannot overflow 64 bits.
@@ -35,6 +36,7 @@ inline GemmPlan plan(ContextBase& context, const apiq_gemm_args& args) {
   require_positive(args.k, "k");
   APIQ_REQUIRE(args.transpose_a <= 1, "transpose_a: received %u, expected 0 or 1", args.transpose_a);
   APIQ_REQUIRE(args.transpose_b <= 1, "transpose_b: received %u, expected 0 or 1", args.transpose_b);
+  APIQ_REQUIRE(args.compute <= APIQ_COMPUTE_BF16, "compute: received %u, expected an APIQ_COMPUTE_*", args.compute);
   require_finite(args.alpha, "alpha");
   require_finite(args.beta, "beta");
   const bool ta = args.transpose_a != 0;
@@ -50,7 +52,8 @@ inline GemmPlan plan(ContextBase& context, const apiq_gemm_args& args) {
                       args.k,
                       args.ldc,
                       args.alpha,
-                      args.beta};
+                      args.beta,
+                      args.compute};
   require_apart(plan.c, c_count * sizeof(float), plan.a.data, a_count * sizeof(float), "c and a");
   require_apart(plan.c, c_count * sizeof(float), plan.b.data, b_count * sizeof(float), "c and b");
   return plan;

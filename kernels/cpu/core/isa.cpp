@@ -14,6 +14,7 @@ const char* isa_name(Isa isa) {
     case Isa::scalar: return "scalar";
     case Isa::avx2: return "avx2";
     case Isa::avx512: return "avx512";
+    case Isa::avx512bf16: return "avx512bf16";
   }
   return "unknown";
 }
@@ -28,6 +29,7 @@ bool isa_available(Isa isa) {
     case Isa::avx512:
       return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+    case Isa::avx512bf16: return isa_available(Isa::avx512) && __builtin_cpu_supports("avx512bf16");
   }
   return false;
 }
@@ -71,7 +73,7 @@ Isa choose_isa(uint32_t option) {
   for (uint32_t i = 0; i < isa_count; i++) {
     if (std::strcmp(forced, isa_name(static_cast<Isa>(i))) == 0) return require_isa(static_cast<Isa>(i), "APIQ_ISA");
   }
-  fail(APIQ_INVALID_ARGUMENT, "Cannot use APIQ_ISA=%s: expected scalar, avx2 or avx512", forced);
+  fail(APIQ_INVALID_ARGUMENT, "Cannot use APIQ_ISA=%s: expected scalar, avx2, avx512 or avx512bf16", forced);
 }
 
 }  // namespace apiq::cpu

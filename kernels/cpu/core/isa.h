@@ -11,8 +11,9 @@ enum class Isa : uint32_t {
   scalar = 0,
   avx2 = 1,    // AVX2, FMA, F16C
   avx512 = 2,  // AVX-512 F, BW, DQ, VL and VNNI, besides the above
+  avx512bf16 = 3,  // AVX-512 BF16 besides: products of bfloat16 (gemm/); all other kernels are those of avx512
 };
-constexpr uint32_t isa_count = 3;
+constexpr uint32_t isa_count = 4;
 
 const char* isa_name(Isa isa);
 bool isa_available(Isa isa);

@@ -101,7 +101,7 @@ void copy_tile(const float* from, uint64_t stride, uint32_t rows, uint32_t head_
 
 // to[d * 64 + i] = from[i, d]
 void transpose_tile(const float* from, uint64_t stride, uint32_t rows, uint32_t head_dim, float* to) {
-  pack<T>({from, stride, 1, rows, head_dim}, to);
+  pack<T>({from, stride, 1, rows, head_dim, head_dim}, to);
 }
 
 // to[i] (+)= from[i]

@@ -1,4 +1,4 @@
-// The kernels of dense float32 matrix products and of attention over whole sequences, for one instruction set. All sets compute the
+// The kernels of dense matrix products and of attention over whole sequences, for one instruction set. All sets compute the
 // same bits: an element of a product is one chain of fused multiply-adds over k, whichever registers hold it.
 #pragma once
 
@@ -10,9 +10,9 @@ namespace apiq::cpu {
 
 // A packed block times a packed block: c = alpha a b + beta c. Panels and their order in memory are drawn in ops/gemm.cpp.
 struct GemmBlock {
-  const float* a;  // panels of tile_rows rows: [panels, k, tile_rows]
-  const float* b;  // panels of tile_cols columns: [panels, k, tile_cols]
-  uint32_t k;
+  const float* a;  // panels of tile_rows rows: [panels, words, tile_rows]
+  const float* b;  // panels of tile_cols columns: [panels, words, tile_cols]
+  uint32_t words;
   uint32_t rows;
   uint32_t cols;
   float* c;  // [rows, cols], rows ldc elements apart
@@ -21,15 +21,19 @@ struct GemmBlock {
   float beta;  // 0: c is not read
 };
 
-// Lines of k elements each, interleaved `width` at a time, a panel behind the other:
-//   packed[(i / width * k + p) * width + i % width] = source[i * line_stride + p * k_stride]
-// and 0 for the lines missing in the last panel.
+// Lines of k elements each, interleaved `width` at a time, a panel behind the other. An element takes one word of 32 bits, or half
+// of one, and a line takes `words` of them:
+//   float32     word p = source[i * line_stride + p * k_stride], at packed[(i / width * words + p) * width + i % width]
+//   bf16        word p / 2 = elements p (the low half) and p + 1, as VDPBF16PS reads them
+//   bf16 as float32, where that instruction is missing: word p = element p + 1, word p + 1 = element p (p even), in its order
+// and 0 for lines missing in the last panel and, with an odd k, for the last pair's missing element.
 struct PanelSource {
   const float* source;
   uint64_t line_stride;  // one of the two strides is 1
   uint64_t k_stride;
   uint32_t lines;
   uint32_t k;
+  uint32_t words;
 };
 
 constexpr uint32_t attention_tile = 64;
@@ -86,20 +90,33 @@ constexpr uint64_t causal_backward_floats(uint64_t head_dim) {
   return attention_tile * ((3 + 5 * attention_key_tiles) * attention_row_floats(head_dim) + 2 * attention_tile + 1);
 }
 
-struct GemmKernels {
+// Products in one way to compute (APIQ_COMPUTE_*).
+struct PanelKernels {
   uint32_t tile_rows;
   uint32_t tile_cols;
+  uint32_t terms;        // of k that are packed together ..
+  uint32_t terms_words;  // .. into so many words of a line
   void (*pack_rows)(const PanelSource& source, float* packed);  // width tile_rows
   void (*pack_cols)(const PanelSource& source, float* packed);  // width tile_cols
   void (*multiply)(const GemmBlock& block);
+
+  uint32_t words(uint32_t k) const { return (k / terms + (k % terms != 0)) * terms_words; }
+};
+
+struct GemmKernels {
+  PanelKernels f32;
+  PanelKernels bf16;
   void (*causal_forward)(const CausalForward& item);
   void (*causal_backward)(const CausalBackward& item);
 };
 
 const GemmKernels& gemm_kernels(Isa isa);
+// compute: APIQ_COMPUTE_*
+const PanelKernels& panel_kernels(Isa isa, uint32_t compute);
 
 namespace scalar { extern const GemmKernels gemm_kernels; }
 namespace avx2 { extern const GemmKernels gemm_kernels; }
 namespace avx512 { extern const GemmKernels gemm_kernels; }
+namespace avx512bf16 { extern const PanelKernels bf16_kernels; }
 
 }  // namespace apiq::cpu

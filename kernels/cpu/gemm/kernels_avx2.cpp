@@ -8,5 +8,6 @@ inline constexpr uint32_t tile_vectors = 1;
 }  // namespace apiq::cpu::avx2
 
 #include "interleave_avx.h"
+#include "flush_avx.h"
 #include "table.h"
 #endif

@@ -6,8 +6,13 @@
 namespace apiq::cpu::APIQ_ISA {
 namespace {
 
+// One step of a chain, in float32.
+struct MultiplyAdd {
+  static Vec16 add(Vec16 sum, Vec16 element, Vec16 column) { return fma(element, column, sum); }
+};
+
 // sums[i][v] = sum over p, in order, of a[i * a_row + p * a_k] * b[p * b_k + 16 v ..].
-template <uint32_t R, uint32_t V>
+template <uint32_t R, uint32_t V, class Step = MultiplyAdd>
 [[gnu::always_inline]] inline void products(uint32_t k, const float* a, uint64_t a_row, uint64_t a_k, const float* b, uint64_t b_k,
                                             Vec16 (&sums)[R][V]) {
 #pragma GCC unroll 8
@@ -23,7 +28,7 @@ template <uint32_t R, uint32_t V>
     for (uint32_t i = 0; i < R; i++) {
       const Vec16 element = broadcast(a[i * a_row]);
 #pragma GCC unroll 4
-      for (uint32_t v = 0; v < V; v++) sums[i][v] = fma(element, columns[v], sums[i][v]);
+      for (uint32_t v = 0; v < V; v++) sums[i][v] = Step::add(sums[i][v], element, columns[v]);
     }
   }
 }

@@ -41,15 +41,16 @@ void pack_panel(const PanelSource& from, float* packed) {
     }
   }
   pack_slowly<width>(from, first, from.lines, 0, packed);
-  for (uint32_t p = 0; p < from.k; p++) {
-    for (uint32_t i = from.lines; i < width; i++) packed[uint64_t{p} * width + i] = 0;
+  for (uint32_t p = 0; p < from.words; p++) {
+    for (uint32_t i = p < from.k ? from.lines : 0; i < width; i++) packed[uint64_t{p} * width + i] = 0;
   }
 }
 
-// Neighbouring panels. Where neighbouring lines lie side by side, a stretch of them is read from end to end and dealt out.
+// Neighbouring panels, one element a word. Where neighbouring lines lie side by side, a stretch of them is read from end to end
+// and dealt out.
 template <uint32_t width>
 void pack(const PanelSource& from, float* packed) {
-  const uint64_t panel_floats = uint64_t{from.k} * width;
+  const uint64_t panel_floats = uint64_t{from.words} * width;
   uint32_t first = 0;
   if (from.line_stride == 1) {
     const uint32_t whole = from.lines / width;
@@ -59,11 +60,14 @@ void pack(const PanelSource& from, float* packed) {
         std::memcpy(packed + j * panel_floats + p * width, source + j * width, width * sizeof(float));
       }
     }
+    for (uint32_t p = from.k; p < from.words; p++) {
+      for (uint32_t j = 0; j < whole; j++) std::memset(packed + j * panel_floats + p * width, 0, width * sizeof(float));
+    }
     first = whole * width;
   }
   for (; first < from.lines; first += width) {
     const uint32_t lines = from.lines - first < width ? from.lines - first : width;
-    pack_panel<width>({from.source + first * from.line_stride, from.line_stride, from.k_stride, lines, from.k},
+    pack_panel<width>({from.source + first * from.line_stride, from.line_stride, from.k_stride, lines, from.k, from.words},
                       packed + first / width * panel_floats);
   }
 }

@@ -62,13 +62,16 @@ struct FloatKernels {
   // Index: dtype of the cache.
   void (*attention[2])(const AttentionTask& task);
 
-  // h[r, k] = x[r] . a[k] for k < n_ranks; 16 lanes along `in` and a tree. h's rows are h_stride apart. Index: dtype of a.
-  void (*lora_down[2])(const float* x, uint32_t in_features, LoraRows rows, const void* a, uint32_t n_ranks, float* h, uint64_t h_stride);
+  // h[r, k] = x[r] . a[k] for k < n_ranks; 16 lanes along `in` and a tree. h's rows are h_stride apart. `next`, like `a`, will be used
+  // after it; null: nothing is known. Index: dtype of a.
+  void (*lora_down[2])(const float* x, uint32_t in_features, LoraRows rows, const void* a, const void* next, uint32_t n_ranks, float* h,
+                       uint64_t h_stride);
 
-  // y[r, o] = fma(scale, sum over ranks, in order, of h[r, k] * b[k, o], y[r, o]) for o in [first, end). Index: dtype of b.
+  // y[r, o] = fma(scale, sum over ranks, in order, of h[r, k] * b[k, o], y[r, o]) for o in [first, end). `next` as above. Index: dtype
+  // of b.
   // With factors [2, out_features], then y[r, o] = fma(factors[0, o], y[r, o], factors[1, o]).
-  void (*lora_up[2])(const float* h, uint64_t h_stride, LoraRows rows, const void* b, uint32_t rank, uint32_t out_features, uint32_t first,
-                     uint32_t end, float scale, const float* factors, float* y);
+  void (*lora_up[2])(const float* h, uint64_t h_stride, LoraRows rows, const void* b, const void* next, uint32_t rank,
+                     uint32_t out_features, uint32_t first, uint32_t end, float scale, const float* factors, float* y);
 
   void (*silu_mul)(const float* gate, const float* up, float* y, uint64_t count);
   void (*add)(const float* a, const float* b, float* y, uint64_t count);

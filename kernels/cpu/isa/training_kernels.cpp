@@ -4,7 +4,7 @@ namespace apiq::cpu {
 
 const TrainingKernels& training_kernels(Isa isa) {
 #if defined(__x86_64__)
-  if (isa == Isa::avx512) return avx512::training_kernels;
+  if (isa >= Isa::avx512) return avx512::training_kernels;
   if (isa == Isa::avx2) return avx2::training_kernels;
 #else
   (void)isa;

@@ -113,6 +113,19 @@ inline Vec16 round_even(Vec16 v) {
   return {_mm256_round_ps(v.lo, mode), _mm256_round_ps(v.hi, mode)};
 }
 
+inline __m256 round_bf16(__m256 v) {
+  const __m256i bits = _mm256_castps_si256(v);
+  const __m256i magnitude = _mm256_and_si256(bits, _mm256_set1_epi32(0x7fffffff));
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i nearest = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+  const __m256i nan = _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(0x7f800000));
+  const __m256i normal = _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(0x7fffff));
+  const __m256i rounded = _mm256_blendv_epi8(nearest, _mm256_or_si256(bits, _mm256_set1_epi32(0x400000)), nan);
+  const __m256i kept = _mm256_or_si256(_mm256_and_si256(normal, _mm256_set1_epi32(-0x10000)), _mm256_set1_epi32(INT32_MIN));
+  return _mm256_castsi256_ps(_mm256_and_si256(_mm256_blendv_epi8(bits, rounded, normal), kept));
+}
+inline Vec16 round_bf16(Vec16 v) { return {round_bf16(v.lo), round_bf16(v.hi)}; }
+
 inline void store_bytes(uint8_t* p, Vec16 v) {
   const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(v.lo), _mm256_cvtps_epi32(v.hi));
   const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);

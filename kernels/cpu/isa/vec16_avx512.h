@@ -1,7 +1,9 @@
-// Vec16 as one AVX-512 register. The interface is described in vec16_scalar.h.
+// Vec16 as one AVX-512 register. The interface is described in vec16_scalar.h. A set that has more gives its APIQ_ISA before.
 #pragma once
 
+#ifndef APIQ_ISA
 #define APIQ_ISA avx512
+#endif
 
 // g++ 12 takes the intrinsics' own undefined registers for uninitialised variables.
 #pragma GCC diagnostic push
@@ -14,7 +16,7 @@
 
 #include "../../common/half.h"
 
-namespace apiq::cpu::avx512 {
+namespace apiq::cpu::APIQ_ISA {
 
 struct Vec16 {
   __m512 v;
@@ -78,6 +80,18 @@ inline float maximum(Vec16 v) {
 inline Vec16 square_root(Vec16 v) { return {_mm512_sqrt_ps(v.v)}; }
 inline Vec16 round_even(Vec16 v) {
   return {_mm512_roundscale_ps(v.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+
+inline Vec16 round_bf16(Vec16 v) {
+  const __m512i bits = _mm512_castps_si512(v.v);
+  const __m512i magnitude = _mm512_and_si512(bits, _mm512_set1_epi32(0x7fffffff));
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i nearest = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+  const __mmask16 nan = _mm512_cmpgt_epi32_mask(magnitude, _mm512_set1_epi32(0x7f800000));
+  const __mmask16 normal = _mm512_cmpge_epi32_mask(magnitude, _mm512_set1_epi32(0x800000));
+  const __m512i rounded = _mm512_mask_or_epi32(nearest, nan, bits, _mm512_set1_epi32(0x400000));
+  const __m512i sign = _mm512_and_si512(bits, _mm512_set1_epi32(INT32_MIN));
+  return {_mm512_castsi512_ps(_mm512_mask_and_epi32(sign, normal, rounded, _mm512_set1_epi32(-0x10000)))};
 }
 
 inline void store_bytes(uint8_t* p, Vec16 v) {
@@ -149,6 +163,6 @@ inline Vec16 scale_by_power_of_2(Vec16 v, Vec16 t) {
   return {_mm512_mul_ps(_mm512_mul_ps(v.v, a), b)};
 }
 
-}  // namespace apiq::cpu::avx512
+}  // namespace apiq::cpu::APIQ_ISA
 
 #include "vec16_math.h"

@@ -10,6 +10,7 @@
 //   sum(v) maximum(v)                                   a fixed tree: lanes i and i+8, then i+4, i+2, i+1
 //   square_root(v)
 //   round_even(v)                                       to the nearest whole number, ties to even; keeps NaN and the sign of 0
+//   round_bf16(v)                                       to the nearest bfloat16, ties to even; subnormals give 0 of their sign
 //   store_bytes(p, v) store_bytes_n(p, v, n)            whole numbers 0 .. 255 as uint8
 //   scale_by_power_of_2(v, t)                           see exp() in vec16_math.h
 //   Double16                                            16 sums in double precision: zero_sums(), load_sums(p), store_sums(p, s),
@@ -133,6 +134,16 @@ inline Vec16 round_even(Vec16 v) {
     const float shift = __builtin_copysignf(0x1p23f, x);
     const float rounded = __builtin_copysignf((x + shift) - shift, x);
     return __builtin_fabsf(x) < 0x1p23f ? rounded : x;
+  });
+}
+
+inline Vec16 round_bf16(Vec16 v) {
+  return lanes::map([&](int i) {
+    const uint32_t bits = std::bit_cast<uint32_t>(v.lane[i]);
+    const uint32_t magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) return std::bit_cast<float>((bits | 0x400000u) & 0xffff0000u);
+    if (magnitude < 0x800000u) return std::bit_cast<float>(bits & 0x80000000u);
+    return std::bit_cast<float>((bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u);
   });
 }
 

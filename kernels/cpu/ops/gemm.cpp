@@ -18,6 +18,9 @@
 //
 // The sum of an element runs over p = 0, 1, .. in blocks whose size depends on k alone; a block is one chain of multiply-adds
 // from 0, and c = alpha chain + beta c, then c = alpha chain + c. How the work is cut otherwise never shows in the result.
+//
+// APIQ_COMPUTE_BF16 rounds the factors as it packs them. With AVX-512 BF16 a word of a panel holds two terms and a 64-byte
+// instruction does 32 multiply-adds: panels of half the size, half the steps, and all of the above as it is.
 #include "../../common/plans/gemm.h"
 
 #include <algorithm>
@@ -36,7 +39,7 @@ class Gemm final : public Op {
  public:
   Gemm(const GemmPlan& plan, Isa isa)
       : plan_(plan),
-        kernels_(gemm_kernels(isa)),
+        kernels_(panel_kernels(isa, plan.compute)),
         depth_(round_up(pieces(plan.k, pieces(plan.k, max_depth)), 8)),
         depths_(pieces(plan.k, depth_)),
         rows_{plan.m, kernels_.tile_rows, 8, item_rows},
@@ -47,7 +50,7 @@ class Gemm final : public Op {
     }
   }
 
-  uint64_t shared_bytes() const override { return uint64_t{depth_} * (rows_.block + cols_.block) * sizeof(float); }
+  uint64_t shared_bytes() const override { return uint64_t{kernels_.words(depth_)} * (rows_.block + cols_.block) * sizeof(float); }
 
   uint32_t phases() const override { return 2 * depths_ * rows_.blocks() * cols_.blocks(); }
 
@@ -65,7 +68,7 @@ class Gemm final : public Op {
   void run(uint32_t phase, uint64_t begin, uint64_t end, Worker& worker) override {
     const Block block = at(phase);
     float* const a = reinterpret_cast<float*>(worker.shared());
-    float* const b = a + uint64_t{depth_} * rows_.block;
+    float* const b = a + uint64_t{kernels_.words(depth_)} * rows_.block;
     for (uint64_t item = begin; item < end; item++) {
       if (phase % 2 == 0) {
         pack(block, static_cast<uint32_t>(item), a, b);
@@ -114,6 +117,7 @@ class Gemm final : public Op {
     uint32_t rows;
     uint32_t cols;
     uint32_t depth;
+    uint32_t words;  // of a line of a panel
   };
 
   Block at(uint32_t phase) const {
@@ -124,7 +128,8 @@ class Gemm final : public Op {
     const auto part = [](uint32_t count, uint64_t from, uint32_t most) {
       return static_cast<uint32_t>(std::min<uint64_t>(most, count - from));
     };
-    return {row, col, p, part(plan_.m, row, rows_.block), part(plan_.n, col, cols_.block), part(plan_.k, p, depth_)};
+    const uint32_t depth = part(plan_.k, p, depth_);
+    return {row, col, p, part(plan_.m, row, rows_.block), part(plan_.n, col, cols_.block), depth, kernels_.words(depth)};
   }
 
   // Items are stretches of op(a)'s rows, then of op(b)'s columns.
@@ -137,8 +142,9 @@ class Gemm final : public Op {
                           .line_stride = from.row_stride,
                           .k_stride = from.column_stride,
                           .lines = std::min(rows_.pack, block.rows - row),
-                          .k = block.depth},
-                         a + uint64_t{row} * block.depth);
+                          .k = block.depth,
+                          .words = block.words},
+                         a + uint64_t{row} * block.words);
     } else {
       const uint32_t col = (item - row_items) * cols_.pack;
       const GemmPlan::Matrix& from = plan_.b;
@@ -146,8 +152,9 @@ class Gemm final : public Op {
                           .line_stride = from.column_stride,
                           .k_stride = from.row_stride,
                           .lines = std::min(cols_.pack, block.cols - col),
-                          .k = block.depth},
-                         b + uint64_t{col} * block.depth);
+                          .k = block.depth,
+                          .words = block.words},
+                         b + uint64_t{col} * block.words);
     }
   }
 
@@ -156,9 +163,9 @@ class Gemm final : public Op {
     const uint64_t down = pieces(block.rows, rows_.item);
     const uint32_t row = static_cast<uint32_t>(item % down) * rows_.item;
     const uint32_t col = static_cast<uint32_t>(item / down) * cols_.item;
-    kernels_.multiply({.a = a + uint64_t{row} * block.depth,
-                       .b = b + uint64_t{col} * block.depth,
-                       .k = block.depth,
+    kernels_.multiply({.a = a + uint64_t{row} * block.words,
+                       .b = b + uint64_t{col} * block.words,
+                       .words = block.words,
                        .rows = std::min(rows_.item, block.rows - row),
                        .cols = std::min(cols_.item, block.cols - col),
                        .c = plan_.c + (block.row + row) * plan_.ldc + block.col + col,
@@ -168,7 +175,7 @@ class Gemm final : public Op {
   }
 
   const GemmPlan plan_;
-  const GemmKernels& kernels_;
+  const PanelKernels& kernels_;
   const uint32_t depth_;   // terms of a block of k, but for the last
   const uint32_t depths_;  // blocks of k
   Cut rows_;

@@ -94,7 +94,7 @@ class Linear final : public Op {
     const LinearPlan::Part& part = plan_.parts[i];
     const uint32_t end_row = std::min(plan_.rows, first_row + span_rows_);
     const bool int8 = part.weight.affine() && quantizes();
-    const uint32_t step = int8 ? block_tokens_ : kernels_.f32_tokens;
+    const uint32_t step = int8 ? block_tokens_ : part.weight.affine() ? kernels_.affine_tokens : kernels_.dense_tokens;
     const uint64_t column = tile * tile_rows;
     Output output{nullptr, part.weight.out_features, part.bias == nullptr ? nullptr : part.bias + column,
                   static_cast<uint32_t>(std::min<uint64_t>(tile_rows, part.weight.out_features - column))};

@@ -54,8 +54,8 @@ class Lora final : public Op {
   static constexpr uint32_t ranks_per_tile = 16;
   static constexpr uint32_t outputs_per_tile = 512;
 
-  // Calls f(slot, rows) for every valid, non-empty slot that rows of the tile name as their calibrated (which = 0) or requested
-  // (which = 1) adapter.
+  // Calls f(slot, next, rows) for every valid, non-empty slot that rows of the tile name as their calibrated (which = 0) or requested
+  // (which = 1) adapter. `next` is the slot of the rows after them, null where there are none or it is not like this one.
   template <class F>
   void each_slot(uint64_t tile, uint32_t part, uint32_t which, Worker& worker, F f) const {
     const uint32_t first = static_cast<uint32_t>(tile) * rows_per_tile;
@@ -82,18 +82,25 @@ class Lora final : public Op {
                part, fault.text, slot.rank, slot.a_offset, slot.b_offset, plan_.pool_bytes);
         continue;
       }
-      if (slot.rank != 0) f(slot, LoraRows{rows + i, next - i});
+      if (slot.rank == 0) continue;
+      const int64_t following = next < count ? slot_of(rows[next]) : -1;
+      const apiq_lora_slot* const after = following >= 0 && following < plan_.n_slots ? &plan_.parts[part].slots[following] : nullptr;
+      const bool is_alike = after != nullptr && after->rank == slot.rank && after->dtype == slot.dtype &&
+                            lora_slot_fault(*after, plan_, plan_.parts[part].out_features).status == APIQ_OK;
+      f(slot, is_alike ? after : nullptr, LoraRows{rows + i, next - i});
     }
   }
 
   float* h(uint32_t part, uint32_t which) { return h_.get() + (uint64_t{part} * 2 + which) * plan_.rows * plan_.max_rank; }
 
   void down(uint64_t tile, uint32_t part, uint32_t which, uint32_t first_rank, Worker& worker) {
-    each_slot(tile, part, which, worker, [&](const apiq_lora_slot& slot, LoraRows rows) {
+    each_slot(tile, part, which, worker, [&](const apiq_lora_slot& slot, const apiq_lora_slot* next, LoraRows rows) {
       if (slot.rank <= first_rank) return;
       const uint64_t element = slot.dtype == APIQ_F32 ? sizeof(float) : sizeof(uint16_t);
-      const std::byte* a = plan_.pool + slot.a_offset + uint64_t{first_rank} * plan_.in_features * element;
-      kernels_.lora_down[slot.dtype](plan_.x, plan_.in_features, rows, a, std::min(ranks_per_tile, slot.rank - first_rank),
+      const uint64_t begin = uint64_t{first_rank} * plan_.in_features * element;
+      const std::byte* a = plan_.pool + slot.a_offset + begin;
+      const std::byte* next_a = next == nullptr ? nullptr : plan_.pool + next->a_offset + begin;
+      kernels_.lora_down[slot.dtype](plan_.x, plan_.in_features, rows, a, next_a, std::min(ranks_per_tile, slot.rank - first_rank),
                                      h(part, which) + first_rank, plan_.max_rank);
     });
   }
@@ -102,10 +109,11 @@ class Lora final : public Op {
     const uint32_t out_features = plan_.parts[part].out_features;
     const uint32_t end = std::min(first_output + outputs_per_tile, out_features);
     for (uint32_t which = 0; which < 2; which++) {
-      each_slot(tile, part, which, worker, [&](const apiq_lora_slot& slot, LoraRows rows) {
+      each_slot(tile, part, which, worker, [&](const apiq_lora_slot& slot, const apiq_lora_slot* next, LoraRows rows) {
+        const std::byte* next_b = next == nullptr ? nullptr : plan_.pool + next->b_offset;
         const std::byte* factors = slot.factors == 0 ? nullptr : plan_.pool + lora_factors_offset(slot, out_features);
-        kernels_.lora_up[slot.dtype](h(part, which), plan_.max_rank, rows, plan_.pool + slot.b_offset, slot.rank, out_features, first_output,
-                                     end, slot.scale, reinterpret_cast<const float*>(factors), plan_.parts[part].y);
+        kernels_.lora_up[slot.dtype](h(part, which), plan_.max_rank, rows, plan_.pool + slot.b_offset, next_b, slot.rank, out_features,
+                                     first_output, end, slot.scale, reinterpret_cast<const float*>(factors), plan_.parts[part].y);
       });
     }
   }

@@ -5,6 +5,8 @@
 
 namespace apiq::cpu::APIQ_ISA {
 
+constexpr uint32_t dense_tokens = 4;
+
 // A register tile of `rows` x `tokens` sums runs over all columns; rows past the end repeat the last one and are not stored.
 template <uint32_t rows, uint32_t tokens, class T>
 [[gnu::always_inline]] inline void dense_block(const T* const (&w)[rows], uint32_t in_features, const float* x, uint64_t x_stride,

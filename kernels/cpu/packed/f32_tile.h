@@ -6,8 +6,6 @@
 
 namespace apiq::cpu::APIQ_ISA {
 
-constexpr uint32_t max_f32_tokens = 4;
-
 // The fields of column 4f + j of a chunk, one lane a row.
 template <uint32_t bits>
 [[gnu::always_inline]] inline Words column_fields(const std::byte* chunk, uint32_t f, uint32_t j) {
@@ -21,27 +19,53 @@ template <uint32_t bits>
   }
 }
 
+struct alignas(64) LaneShifts {
+  uint32_t count[16];
+};
+
+// The zeros of a group, one lane a row, from where its zeros begin (layout.h).
+template <uint32_t bits>
+[[gnu::always_inline]] inline Vec16 zeros_of(const std::byte* zeros) {
+  constexpr auto shifts_of = [](auto f) {
+    LaneShifts shifts{};
+    for (uint32_t row = 0; row < tile_rows; row++) shifts.count[row] = f(row);
+    return shifts;
+  };
+  const auto* const word = reinterpret_cast<const uint32_t*>(zeros);
+  if constexpr (bits == 2) {
+    static constexpr LaneShifts shifts = shifts_of([](uint32_t row) { return 2 * row; });
+    return to_float(keep(shift_right(spread(*word, *word, *word, *word), load_words(&shifts)), 3));
+  } else if constexpr (bits == 8) {
+    static constexpr LaneShifts shifts = shifts_of([](uint32_t row) { return 8 * (row % 4); });
+    return to_float(keep(shift_right(spread(word[0], word[1], word[2], word[3]), load_words(&shifts)), 255));
+  } else {
+    static constexpr LaneShifts shifts = shifts_of([](uint32_t row) { return 4 * (row / 2); });
+    const auto nibbles = [&](uint32_t w) { return to_float(keep(shift_right(spread(w, w, w, w), load_words(&shifts)), 15)); };
+    constexpr uint32_t even_rows = 0x5555;
+    return select(even_rows, nibbles(word[0]), nibbles(word[1]));
+  }
+}
+
 // Adds the columns 4i + j to sum[t]. All of one j are done before the next begins: one sum a token is all the registers must hold.
 template <uint32_t bits, bool float_zero, uint32_t tokens>
 [[gnu::always_inline]] inline void add_columns(const AffineMatrix& matrix, const std::byte* tile, uint32_t j, const float* x, uint64_t x_stride,
                                                Vec16 (&sum)[tokens]) {
   for (uint32_t g = 0; g < matrix.groups(); g++) {
     const Vec16 scale = load(reinterpret_cast<const f16*>(tile + matrix.scales_offset(g)));
-    alignas(64) uint32_t zeros[tile_rows] = {};
-    Vec16 minimum = zero();
+    const std::byte* const zeros = tile + matrix.zeros_offset(g);
+    Vec16 offset;
     if constexpr (float_zero) {
-      minimum = load(reinterpret_cast<const f16*>(tile + matrix.zeros_offset(g)));
+      offset = load(reinterpret_cast<const f16*>(zeros));
     } else {
-      for (uint32_t row = 0; row < tile_rows; row++) zeros[row] = zero_at(matrix, tile, row, g);
+      offset = zeros_of<bits>(zeros);
     }
-    const Words zero_fields = load_words(zeros);
     const std::byte* chunk = tile + matrix.chunks_offset(g);
     const float* column = x + uint64_t{g} * matrix.group + j;
     for (uint32_t i = 0; i < matrix.group; i += chunk_columns, chunk += bits * unit_bytes) {
 #pragma GCC unroll 8
       for (uint32_t f = 0; f < chunk_fields; f++, column += 4) {
-        const Words q = column_fields<bits>(chunk, f, j);
-        const Vec16 w = float_zero ? fma(scale, to_float(q), minimum) : mul(scale, to_float(minus(q, zero_fields)));
+        const Vec16 q = to_float(column_fields<bits>(chunk, f, j));
+        const Vec16 w = float_zero ? fma(scale, q, offset) : mul(scale, sub(q, offset));
         for (uint32_t t = 0; t < tokens; t++) sum[t] = fma(w, broadcast(column[t * x_stride]), sum[t]);
       }
     }
@@ -68,9 +92,6 @@ struct F32Tile {
 
 // Lane l of the `span` columns that begin at field 4i of a row: how far to shift its word.
 //   2 bits: one word has 16 columns; 4 bits: two words of 8; 8 bits: four words of 4; 3 bits: as 2, the high bits in another word.
-struct alignas(64) LaneShifts {
-  uint32_t count[16];
-};
 template <uint32_t bits>
 constexpr LaneShifts lane_shifts() {
   LaneShifts shifts{};

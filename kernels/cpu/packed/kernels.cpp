@@ -5,6 +5,7 @@ namespace apiq::cpu {
 const PackedKernels& packed_kernels(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
+    case Isa::avx512bf16:
     case Isa::avx512: return avx512::kernels;
     case Isa::avx2: return avx2::kernels;
 #endif

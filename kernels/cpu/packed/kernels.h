@@ -24,9 +24,10 @@ struct DenseMatrix {
 };
 
 struct PackedKernels {
-  // Register tiles: how many tokens one call may take.
+  // Register tiles: how many tokens one call may take, divisors of 8.
   uint32_t int8_tokens;
-  uint32_t f32_tokens;
+  uint32_t affine_tokens;  // with float32 activations
+  uint32_t dense_tokens;
 
   // Quantizes groups [first_group, end_group) of x[block.tokens, in] into the block.
   void (*quantize)(const float* x, uint64_t stride, uint32_t group, uint32_t first_group, uint32_t end_group, const ActivationBlock& block);

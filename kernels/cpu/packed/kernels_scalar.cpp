@@ -9,9 +9,10 @@
 namespace apiq::cpu::scalar {
 
 static void affine_f32(const AffineMatrix& matrix, uint64_t tile, const float* x, uint64_t x_stride, uint32_t tokens, const Output& output) {
-  run_tile<F32Tile, max_f32_tokens, uint64_t, const float*, uint64_t, const Output&>(tokens, matrix, tile, x, x_stride, output);
+  run_tile<F32Tile, affine_tokens, uint64_t, const float*, uint64_t, const Output&>(tokens, matrix, tile, x, x_stride, output);
 }
 
-const PackedKernels kernels = {int8_tokens, max_f32_tokens, quantize, affine_int8, affine_f32, dense, lut, dequantize, dequantize_lut};
+const PackedKernels kernels = {int8_tokens, affine_tokens, dense_tokens, quantize, affine_int8,
+                               affine_f32, dense, lut, dequantize, dequantize_lut};
 
 }  // namespace apiq::cpu::scalar

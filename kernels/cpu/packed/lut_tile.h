@@ -50,26 +50,31 @@ void lut_row(const LutMatrix& matrix, uint64_t tile_index, const float* x, uint6
   }
 }
 
-// Adds a group of 16 rows, its table entries in w[group][16], times x[tokens][group], to y[tokens][16].
-template <uint32_t tokens>
-void add_group(const float* w, uint32_t group, Vec16 scale, const float* x, float* y) {
+// Adds a group of 16 rows, its table entries in w[group][16], times x[tokens][group], to y[tokens][16]. With a group known to the
+// compiler, every element of x is at a fixed distance from one pointer.
+template <uint32_t group, uint32_t tokens>
+void add_group(const float* w, Vec16 scale, const float* x, float* y) {
   Vec16 even[tokens], odd[tokens];
+#pragma GCC unroll 8
   for (uint32_t t = 0; t < tokens; t++) even[t] = odd[t] = zero();
-  for (uint32_t c = 0; c < group; c += 2) {
-    const Vec16 first = load(w + c * tile_rows);
-    for (uint32_t t = 0; t < tokens; t++) even[t] = fma(first, broadcast(x[t * group + c]), even[t]);
-    const Vec16 second = load(w + (c + 1) * tile_rows);
-    for (uint32_t t = 0; t < tokens; t++) odd[t] = fma(second, broadcast(x[t * group + c + 1]), odd[t]);
+  for (uint32_t c = 0; c < group; c += 2, w += 2 * tile_rows, x += 2) {
+    const Vec16 first = load(w);
+#pragma GCC unroll 8
+    for (uint32_t t = 0; t < tokens; t++) even[t] = fma(first, broadcast(x[t * group]), even[t]);
+    const Vec16 second = load(w + tile_rows);
+#pragma GCC unroll 8
+    for (uint32_t t = 0; t < tokens; t++) odd[t] = fma(second, broadcast(x[t * group + 1]), odd[t]);
   }
   for (uint32_t t = 0; t < tokens; t++) store(y + t * tile_rows, fma(scale, add(even[t], odd[t]), load(y + t * tile_rows)));
 }
 
-template <uint32_t tokens>
-void add_group_to(uint32_t left, const float* w, uint32_t group, Vec16 scale, const float* x, float* y) {
+// The same for any number of tokens: all of lut_tokens and then, with tokens < lut_tokens, the rest.
+template <uint32_t group, uint32_t tokens = lut_tokens>
+void add_group_to(uint32_t left, const float* w, Vec16 scale, const float* x, float* y) {
+  for (; left >= tokens; left -= tokens, x += tokens * group, y += tokens * tile_rows) add_group<group, tokens>(w, scale, x, y);
   if constexpr (tokens > 1) {
-    if (left < tokens) return add_group_to<tokens - 1>(left, w, group, scale, x, y);
+    if (left != 0) add_group_to<group, tokens - 1>(left, w, scale, x, y);
   }
-  add_group<tokens>(w, group, scale, x, y);
 }
 
 // Values of x that share a decoded group. They are copied: rows of x a power of two apart would fall on the same few lines of the
@@ -83,6 +88,7 @@ void lut_rows(const LutMatrix& matrix, uint64_t tile_index, const float* x, uint
               const Output& output) {
   const AffineMatrix& codes = matrix.codes;
   const uint32_t group = codes.group;
+  const auto add_to = group == 32 ? add_group_to<32> : group == 64 ? add_group_to<64> : add_group_to<128>;
   const std::byte* const tile = codes.tile(tile_index);
   const Table<bits> table = load_table<bits>(matrix.table);
   alignas(64) float w[max_group * tile_rows];
@@ -100,9 +106,7 @@ void lut_rows(const LutMatrix& matrix, uint64_t tile_index, const float* x, uint
       for (uint32_t i = 0; i < group; i += 16) store(inputs + t * group + i, load(columns + i));
     }
     const Vec16 scale = load(reinterpret_cast<const f16*>(tile + codes.scales_offset(g)));
-    for (uint32_t t = 0; t < tokens; t += lut_tokens) {
-      add_group_to<lut_tokens>(tokens - t, w, group, scale, inputs + t * group, y + t * tile_rows);
-    }
+    add_to(tokens, w, scale, inputs, y);
   }
   for (uint32_t t = 0; t < tokens; t++) {
     Vec16 sum = load(y + t * tile_rows);

@@ -44,7 +44,7 @@ inline Words merge(uint32_t mask, Words a, Words b) {
 }
 inline Vec16 to_float(Words w) { return {_mm256_cvtepi32_ps(w.lo), _mm256_cvtepi32_ps(w.hi)}; }
 
-
+inline constexpr uint32_t affine_tokens = 4;
 inline constexpr uint32_t lut_row_tokens = 2;
 inline constexpr uint32_t lut_tokens = 3;
 

@@ -27,7 +27,7 @@ inline Words merge(uint32_t mask, Words a, Words b) {
 }
 inline Vec16 to_float(Words w) { return {_mm512_cvtepi32_ps(w.v)}; }
 
-
+inline constexpr uint32_t affine_tokens = 8;
 inline constexpr uint32_t lut_row_tokens = 4;
 inline constexpr uint32_t lut_tokens = 8;
 

@@ -9,6 +9,7 @@
 //   to_float(w)                     of signed values
 //   load_table<bits>(p)             16 entries, aligned to 64, that repeat after 2^bits
 //   look_up(table, w)               entries; bits of w above the table's do not count
+//   affine_tokens                   how many rows of x the kernel of f32_tile.h keeps sums of in registers, one each
 //   lut_row_tokens lut_tokens       how many rows of x the kernels of lut_tile.h keep sums of in registers, two each: while codes
 //                                   are looked up, and without
 #pragma once
@@ -67,7 +68,7 @@ inline Vec16 to_float(Words w) {
   return lanes::map([&](int i) { return static_cast<float>(static_cast<int32_t>(w.lane[i])); });
 }
 
-
+inline constexpr uint32_t affine_tokens = 4;
 inline constexpr uint32_t lut_row_tokens = 1;
 inline constexpr uint32_t lut_tokens = 2;
 

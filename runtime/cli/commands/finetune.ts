@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { DATASET_FORMATS } from "../../finetune/data/mod.ts";
+import { DATASET_FORMATS, parseDataFile } from "../../finetune/data/mod.ts";
 import { finetune } from "../../finetune/finetune.ts";
 import type { FinetuneOptions, FinetuneResult } from "../../finetune/options.ts";
 import { type FinetunePlan, planFinetuning } from "../../finetune/plan.ts";
@@ -15,6 +15,7 @@ import {
   type RecipeName,
   TARGETS,
 } from "../../finetune/settings.ts";
+import { COMPUTES } from "../../ops/training.ts";
 import { isAbort } from "../../quantize/failures.ts";
 import { partialPath } from "../../quantize/partial_folder.ts";
 import { defineCommand, type FlagValues, UsageError } from "../command.ts";
@@ -27,7 +28,13 @@ const about = (summary: string, value: unknown): string => `${summary} (default 
 
 /** Without `default`: what is not given comes from --recipe. */
 const FLAGS = {
-  data: { type: "string", summary: "what to train on", placeholder: "FILE", required: true },
+  data: {
+    type: "string",
+    summary: "what to train on, of several files together; FILE@500 takes 500 examples of it, FILE@0.1 a tenth",
+    placeholder: "FILE",
+    required: true,
+    multiple: true,
+  },
   out: { type: "string", summary: "folder to make", placeholder: "DIR", required: true },
   recipe: {
     type: "string",
@@ -68,7 +75,10 @@ const FLAGS = {
       "where LoRA begins: init (the model's own), zero, or an adapter's folder (default init, or zero without one)",
     placeholder: "init|zero|DIR",
   },
-  rank: { type: "integer", summary: about("rank of LoRA, from zero", LORA_DEFAULTS.rank) },
+  rank: {
+    type: "integer",
+    summary: about("rank of LoRA, from zero; 0 for none where the model trains", LORA_DEFAULTS.rank),
+  },
   alpha: { type: "number", summary: about("its scale is alpha / rank", LORA_DEFAULTS.alpha) },
   dora: { type: "boolean", summary: "DoRA: learn the norms of rows too", undecided: true },
   rslora: { type: "boolean", summary: "rsLoRA: the scale is alpha / sqrt(rank)", undecided: true },
@@ -92,6 +102,11 @@ const FLAGS = {
   weightDecay: { type: "number", summary: about("weight decay", DEFAULTS.weightDecay) },
   maxNorm: { type: "number", summary: about("longest gradient that a step follows; 0: any", DEFAULTS.maxNorm) },
   optimizerBits: { type: "integer", summary: about("bits of AdamW's moments: 32 or 8", DEFAULTS.optimizerBits) },
+  compute: {
+    type: "string",
+    summary: about("linears multiply in float32, or faster in bfloat16 with float32 sums", DEFAULTS.compute),
+    choices: COMPUTES,
+  },
   objective: {
     type: "string",
     summary: "learn the data, or a teacher's distribution over it (default distill with --teacher)",
@@ -102,7 +117,21 @@ const FLAGS = {
   mix: { type: "number", summary: about("distill: share of the data's own loss", DEFAULTS.mix) },
   topK: { type: "integer", summary: about("distill: the teacher's tokens kept of each distribution", DEFAULTS.topK) },
   trainScales: { type: "boolean", summary: "train the scales of packed weights and the norms too; makes a model" },
-  scaleLr: { type: "number", summary: about("their learning rate, relative to each", DEFAULTS.scaleLearningRate) },
+  trainWeights: {
+    type: "boolean",
+    summary: "train the packed weights themselves, their scales, zeros and the norms too; makes a model",
+  },
+  weightsFrom: {
+    type: "string",
+    summary:
+      "full-precision model whose weights they begin as (default --teacher where it is of the same architecture)",
+    placeholder: "DIR",
+  },
+  scaleLr: {
+    type: "number",
+    summary: about("learning rate of scales, relative to each, and of norms and zeros", DEFAULTS.scaleLearningRate),
+  },
+  weightLr: { type: "number", summary: about("learning rate of weights that train", DEFAULTS.weightLearningRate) },
   recompute: {
     type: "boolean",
     undecided: true,
@@ -119,12 +148,13 @@ type Flags = FlagValues<typeof FLAGS>;
 
 export const finetuneCommand = defineCommand({
   name: "finetune",
-  summary: "train LoRA on a model's packed weights, with data or a teacher",
+  summary: "train LoRA on a model's packed weights, or the weights, with data or a teacher",
   description: [
     "MODEL stays as it is: its weights are frozen and stay packed. FILE holds chats ({messages}), instructions ({instruction,",
     "input, output}), questions ({question, answer}) or texts ({text}), one JSON object a line or all in an array, or is plain",
-    "text. DIR becomes an adapter that apiq serve and peft load; DIR.partial holds the run's state until then, and the same",
-    "command continues from it, to the same bytes, however the run ended. train.jsonl and report.html say how it went.",
+    "text. DIR becomes an adapter that apiq serve and peft load, or with --train-scales and --train-weights another model;",
+    "DIR.partial holds the run's state until then, and the same command continues from it, to the same bytes, however the run",
+    "ended. train.jsonl and report.html say how it went.",
   ].join("\n"),
   positionals: [{ name: "MODEL", summary: "folder of the model", required: true }],
   flags: FLAGS,
@@ -132,6 +162,7 @@ export const finetuneCommand = defineCommand({
     "apiq finetune model-2bit --data train.jsonl --recipe gsm8k --out adapter",
     "apiq finetune model-2bit --data chats.jsonl --val 0.05 --lr 1e-4 --out adapter",
     "apiq finetune model-2bit --data text.txt --teacher model --seq-len 1024 --out adapter",
+    "apiq finetune model-2bit --data chats.jsonl --data text.txt@500 --train-weights --teacher model --out better-2bit",
   ],
   async run({ flags, positionals, out, signal }) {
     const options = optionsOf(positionals[0]!, flags, signal);
@@ -166,7 +197,7 @@ function optionsOf(model: string, flags: Flags, signal: AbortSignal): FinetuneOp
     // Without slashes at its end: beside it there will be a folder with the same name and ".partial".
     out: flags.out.replace(/(?<=.)\/+$/, ""),
     data: {
-      file: flags.data,
+      files: usable(() => flags.data.map(parseDataFile)),
       format: flags.format,
       template: flags.template,
       promptLoss: flags.promptLoss,
@@ -177,6 +208,7 @@ function optionsOf(model: string, flags: Flags, signal: AbortSignal): FinetuneOp
     start: flags.start ?? null,
     lora: { rank: flags.rank, alpha: flags.alpha, dora: flags.dora, rsLora: flags.rslora },
     teacher: flags.teacher ?? null,
+    weightsFrom: weightsFrom(flags),
     settings: settingsOf(flags),
     saveEvery: flags.saveEvery ?? null,
     recompute: flags.recompute ?? true,
@@ -194,6 +226,12 @@ function holdOut({ val, valData, evalEvery }: Flags): number {
     throw new UsageError("Cannot use --eval-every without --val or --val-data");
   }
   return val;
+}
+
+function weightsFrom({ weightsFrom, trainWeights }: Flags): string | null {
+  if (weightsFrom !== undefined && !trainWeights)
+    throw new UsageError("Cannot use --weights-from without --train-weights");
+  return weightsFrom ?? null;
 }
 
 function settingsOf(flags: Flags): FinetuneSettings {
@@ -215,16 +253,25 @@ function settingsOf(flags: Flags): FinetuneSettings {
     maxNorm: flags.maxNorm,
     dropout: flags.dropout,
     optimizerBits: flags.optimizerBits as 32 | 8 | undefined,
+    compute: flags.compute,
     temperature: flags.temperature,
     mix: flags.mix,
     topK: flags.topK,
     trainScales: flags.trainScales,
+    trainWeights: flags.trainWeights,
     scaleLearningRate: flags.scaleLr,
+    weightLearningRate: flags.weightLr,
     seed: flags.seed,
   };
-  try {
+  return usable(() => {
     const targets = flags.targets === undefined ? undefined : parseTargets(flags.targets);
     return finetuneSettings((flags.recipe as RecipeName | undefined) ?? null, { ...given, targets });
+  });
+}
+
+function usable<T>(body: () => T): T {
+  try {
+    return body();
   } catch (error) {
     throw error instanceof RangeError ? new UsageError(error.message) : error;
   }
@@ -244,7 +291,9 @@ function printPlan(plan: FinetunePlan, out: Output): void {
   for (const note of plan.notes) out.note(note);
   const { batch, diskFreeBytes } = plan;
   const held = plan.validationExamples > 0 ? `, ${plan.validationExamples} for validation` : "";
-  out.line(`data        ${plan.examples} examples (${plan.format}), ${plan.tokens} tokens${held}`);
+  const formats = [...new Set(plan.files.map(({ format }) => format))].join(", ");
+  out.line(`data        ${plan.examples} examples (${formats}), ${plan.tokens} tokens${held}`);
+  if (plan.files.length > 1) for (const { file, examples } of plan.files) out.line(`  ${examples} of ${file}`);
   out.line(`steps       ${plan.steps} in ${count(plan.epochs, "epoch")}, ${plan.warmupSteps} of warm-up`);
   out.line(`batch       ${batch.sequences} x ${batch.length} tokens at a time`);
   const role = plan.replaces ? "; the result replaces the calibrated one" : "";

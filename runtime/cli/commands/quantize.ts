@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { parseBitsFor } from "../../quantize/bits_for.ts";
 import { blockPath } from "../../quantize/block_file.ts";
 import { isAbort } from "../../quantize/failures.ts";
 import type { MethodOption, MethodSettings, QuantizationMethod } from "../../quantize/method.ts";
@@ -105,9 +106,15 @@ const FLAGS = {
   iterations: { type: "integer", summary: about("loftq: rounds of quantization and SVD, 1 to 5", DEFAULT.iterations) },
   base: { type: "string", summary: about("loftq: what it quantizes to", DEFAULT.base), choices: ["affine", "nf"] },
   doubleQuantization: { type: "boolean", summary: "normal-float: store the scales in 8 bits" },
+  bitsFor: {
+    type: "string",
+    summary: "linears that get other bits than --bits: model.layers.(0|29).*.*=4; of several patterns the last counts",
+    placeholder: "PATTERN=BITS",
+    multiple: true,
+  },
   keep: {
     type: "string",
-    summary: "linears left in 16 bits; * is one part of a dotted name",
+    summary: "linears left in 16 bits; * is any part of a dotted name, (a|b) one of several",
     placeholder: "PATTERN",
     multiple: true,
   },
@@ -189,6 +196,7 @@ async function optionsOf(source: string, flags: Flags, signal: AbortSignal): Pro
       windows: flags.windows,
     },
     keep: flags.keep,
+    bitsFor: usable(() => flags.bitsFor.map(parseBitsFor)),
     embeddingBits: embeddingBits(flags.embedBits),
     initFrom: flags.initFrom ?? null,
     streamDir: flags.streamDir ?? null,
@@ -238,8 +246,11 @@ function settingsOf(flags: Flags, method: string): Partial<MethodSettings> {
   };
 }
 
-function optionsGiven({ seed: _, ...given }: Partial<MethodSettings>, { initFrom }: Flags): MethodOption[] {
-  const options = Object.entries({ ...given, init: initFrom }).filter(([, value]) => value !== undefined);
+function optionsGiven({ seed: _, ...given }: Partial<MethodSettings>, { initFrom, bitsFor }: Flags): MethodOption[] {
+  const named = bitsFor.length > 0 ? bitsFor : undefined;
+  const options = Object.entries({ ...given, init: initFrom, bitsFor: named }).filter(
+    ([, value]) => value !== undefined,
+  );
   return options.map(([option]) => option as MethodOption);
 }
 

@@ -30,7 +30,6 @@ class Reading {
   readonly #skipped: SkippedRow[] = [];
   #format: DatasetFormat | null;
   #rows = 0;
-  #truncated = 0;
   #dropped = 0;
 
   constructor(options: DatasetOptions) {
@@ -69,7 +68,7 @@ class Reading {
       format: this.#format,
       examples: this.#examples,
       skipped: this.#skipped,
-      truncated: this.#truncated,
+      truncated: this.#examples.filter(({ cut }) => cut).length,
       dropped: this.#dropped,
       sha256: hash.digest("hex"),
     };
@@ -127,14 +126,14 @@ class Reading {
       this.#dropped++;
       return;
     }
-    if (kept < length) this.#truncated++;
     const outside = vocabSize === undefined ? undefined : ids.find((id) => id >= vocabSize);
     if (outside !== undefined) {
       throw new Error(
         `Cannot use ${where}: the tokenizer gave token ${outside}, expected ids below ${vocabSize} (the model's vocabulary)`,
       );
     }
-    this.#examples.push({ ids: Int32Array.from(ids.slice(0, kept)), wanted: wanted.slice(0, kept), where });
+    const example = { ids: Int32Array.from(ids.slice(0, kept)), wanted: wanted.slice(0, kept), where };
+    this.#examples.push(kept < length ? { ...example, cut: true } : example);
   }
 }
 

@@ -8,6 +8,8 @@ export interface Example {
   readonly wanted: Uint8Array;
   /** FILE:LINE of its row; of a text in blocks, FILE and which block. */
   readonly where: string;
+  /** Its end was cut off. */
+  readonly cut?: true;
 }
 
 /**
@@ -64,6 +66,6 @@ export interface Dataset {
   readonly truncated: number;
   /** Too long examples that were left out: all of them, or those in which nothing wanted was left. */
   readonly dropped: number;
-  /** SHA-256 of all examples in order: ids as little-endian int32, then `wanted`. */
+  /** SHA-256 of all examples that were read, in order: ids as little-endian int32, then `wanted`. */
   readonly sha256: string;
 }

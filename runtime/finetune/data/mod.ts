@@ -8,6 +8,7 @@ export {
   type Example,
   type SkippedRow,
 } from "./example.ts";
+export { type DataFile, parseDataFile, readMixture } from "./mixture.ts";
 export { epochOrder, type SplitExamples, splitValidation } from "./order.ts";
 export {
   fillRatio,

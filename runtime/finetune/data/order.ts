@@ -5,6 +5,7 @@ import type { Example } from "./example.ts";
 /** Tell streams of one seed apart (runtime/quantize/random.ts). */
 const EPOCH_ORDER = 1;
 const VALIDATION = 2;
+const CHOICE = 3;
 
 /**
  * The numbers 0 .. count - 1 in random order.
@@ -41,6 +42,25 @@ export function splitValidation(
     training: examples.filter((_, i) => !held.has(i)),
     validation: examples.filter((_, i) => held.has(i)),
   };
+}
+
+/**
+ * Some examples, chosen at random; they keep their order.
+ *
+ * @param amount below 1 a share, rounded, but at least one example; else how many at most
+ * @param stream tells choices of one seed apart
+ */
+export function chooseExamples(
+  examples: readonly Example[],
+  amount: number,
+  seed: number,
+  stream: number,
+): readonly Example[] {
+  const total = examples.length;
+  const count = amount < 1 ? Math.max(1, Math.round(amount * total)) : amount;
+  if (count >= total) return examples;
+  const chosen = new Set(shuffled(total, randomWords(CHOICE, seed, stream)).subarray(0, count));
+  return examples.filter((_, i) => chosen.has(i));
 }
 
 /** Fisher and Yates' shuffle. */

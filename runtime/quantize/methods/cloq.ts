@@ -8,6 +8,7 @@
 import type { Context, DeviceBuffer } from "../../../ffi/mod.ts";
 import type { Linear } from "../../models/weights.ts";
 import { matmul } from "../../ops/matmul.ts";
+import { bitsOf } from "../bits_for.ts";
 import { dequantizeStored } from "../dequantize.ts";
 import type { GramFactor } from "../linalg/gram_factor.ts";
 import { truncatedSvd, truncatedSvdBytes } from "../linalg/svd.ts";
@@ -20,7 +21,7 @@ export const cloqMethod: QuantizationMethod = {
   summary: "GPTQ, and LoRA in closed form from the same calibration data",
   source: "arXiv 2501.18475",
   needsCalibration: true,
-  uses: ["bits", "group", "rank", "damping", "init"],
+  uses: ["bits", "bitsFor", "group", "rank", "damping", "init"],
   workingBytes: (config, settings, length) =>
     walkBytes(config, settings, length, (out, into) => {
       const lora = settings.rank === 0 ? 0 : closedFormBytes(out, into, settings.rank);
@@ -47,7 +48,9 @@ export const cloqMethod: QuantizationMethod = {
  * What the LoRA is made over: the result that the run begins with, or GPTQ's.
  * @param w float32 [out, in], the weights on the device; overwritten
  */
-function base({ context, settings, init }: BlockJob, { name, weight }: Linear, w: DeviceBuffer, factor: GramFactor) {
+function base(job: BlockJob, linear: Linear, w: DeviceBuffer, factor: GramFactor) {
+  const { context, settings, init } = job;
+  const { name, weight } = linear;
   const { outFeatures, inFeatures } = weight;
   const given = init?.get(name);
   if (given) {
@@ -57,7 +60,10 @@ function base({ context, settings, init }: BlockJob, { name, weight }: Linear, w
     }
     return { weights: given.weights, values };
   }
-  const weights: StoredWeights = optqQuantize(context, w, outFeatures, factor, settings);
+  const weights: StoredWeights = optqQuantize(context, w, outFeatures, factor, {
+    bits: bitsOf(job, linear),
+    group: settings.group,
+  });
   return { weights, values: w.download(new Float32Array(outFeatures * inFeatures)) };
 }
 

@@ -6,10 +6,11 @@
 import type { Context } from "../../../ffi/mod.ts";
 import type { Linear } from "../../models/weights.ts";
 import { dequantizeAffine, minMaxBytes, minMaxQuantize } from "../affine.ts";
+import { bitsOf } from "../bits_for.ts";
 import { readDense } from "../dense.ts";
 import { linearGroups } from "../gram.ts";
 import { largestLinear } from "../linear_shapes.ts";
-import type { AffineWeights, MethodSettings, QuantizationMethod, QuantizedLinear } from "../method.ts";
+import type { AffineWeights, BlockJob, MethodSettings, QuantizationMethod, QuantizedLinear } from "../method.ts";
 
 const LEAST_GROUP = 32;
 
@@ -25,28 +26,30 @@ export const fineMethod: QuantizationMethod = {
   summary: "round to nearest with a group size chosen per matrix by its error, no data",
   source: "arXiv 2308.09723",
   needsCalibration: false,
-  uses: ["bits", "group"],
+  uses: ["bits", "bitsFor", "group"],
   workingBytes: (config) => minMaxBytes(largestLinear(config), LEAST_GROUP),
-  async quantizeBlock({ context, block, settings, kept, report }) {
+  async quantizeBlock(job) {
+    const { block, kept, report } = job;
     const result = new Map<string, QuantizedLinear>();
     const groups = linearGroups(block).map((group) => group.filter((linear) => !kept.has(linear)));
     for (const [step, linears] of groups.entries()) {
       if (linears.length === 0) continue;
       const part = linears.map(({ name }) => name).join(", ");
       await report({ part, epoch: 1, epochs: 1, step, steps: groups.length, loss: null });
-      const quantized = quantizeFine(context, linears, settings);
+      const quantized = quantizeFine(job, linears);
       for (const [i, weights] of quantized.entries()) result.set(linears[i].name, { weights, lora: null });
     }
     return result;
   },
 };
 
-function quantizeFine(context: Context, linears: readonly Linear[], settings: MethodSettings): AffineWeights[] {
-  const { bits } = settings;
-  for (let { group } = settings; ; group = group === 128 ? 64 : LEAST_GROUP) {
+function quantizeFine(job: BlockJob, linears: readonly Linear[]): AffineWeights[] {
+  for (let { group } = job.settings; ; group = group === 128 ? 64 : LEAST_GROUP) {
     if (group > LEAST_GROUP && linears[0].weight.inFeatures % group !== 0) continue;
-    const quantized = linears.map((linear) => roundToNearest(context, linear, bits, group));
-    const good = quantized.every((weights, i) => relativeError(linears[i], weights) * (2 ** bits - 1) <= ERROR_BOUND);
+    const quantized = linears.map((linear) => roundToNearest(job.context, linear, bitsOf(job, linear), group));
+    const good = quantized.every(
+      (weights, i) => relativeError(linears[i], weights) * (2 ** weights.bits - 1) <= ERROR_BOUND,
+    );
     if (good || group === LEAST_GROUP) return quantized;
   }
 }

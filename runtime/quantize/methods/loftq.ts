@@ -7,6 +7,7 @@ import type { Context, DeviceBuffer } from "../../../ffi/mod.ts";
 import { blockLinears, type Linear } from "../../models/weights.ts";
 import { matmul } from "../../ops/matmul.ts";
 import { minMaxBytes, minMaxQuantize } from "../affine.ts";
+import { bitsOf } from "../bits_for.ts";
 import { readDense } from "../dense.ts";
 import { dequantizeStored } from "../dequantize.ts";
 import { truncatedSvd, truncatedSvdBytes } from "../linalg/svd.ts";
@@ -20,7 +21,7 @@ export const loftqMethod: QuantizationMethod = {
   summary: "weights and LoRA by turns of quantization and SVD, no data",
   source: "arXiv 2310.08659",
   needsCalibration: false,
-  uses: ["bits", "group", "rank", "iterations", "base", "doubleQuantization", "init"],
+  uses: ["bits", "bitsFor", "group", "rank", "iterations", "base", "doubleQuantization", "init"],
   workingBytes: (config, { rank, group, base }) => {
     const bytes = linearShapes(config).map(([out, into]) => {
       const quantizing = base === "nf" ? 0 : minMaxBytes(out * into, group);
@@ -28,14 +29,16 @@ export const loftqMethod: QuantizationMethod = {
     });
     return Math.max(...bytes);
   },
-  async quantizeBlock({ context, block, layer, settings, kept, init, report }) {
-    if (settings.base === "nf" && settings.bits === 8) {
-      throw new RangeError("Cannot quantize with loftq: received 8 bits, expected 2, 3 or 4 over normal-float");
-    }
+  async quantizeBlock(job) {
+    const { context, block, layer, kept, init, report } = job;
     const result = new Map<string, QuantizedLinear>();
     const linears = blockLinears(block).filter((linear) => !kept.has(linear));
+    if (job.settings.base === "nf" && linears.some((linear) => bitsOf(job, linear) === 8)) {
+      throw new RangeError("Cannot quantize with loftq: received 8 bits, expected 2, 3 or 4 over normal-float");
+    }
     const steps = linears.length;
     for (const [step, linear] of linears.entries()) {
+      const settings = { ...job.settings, bits: bitsOf(job, linear) };
       const turn = (epoch: number, loss: number | null): Promise<void> =>
         report({ part: linear.name, epoch, epochs: settings.iterations, step, steps, loss });
       const seed = [settings.seed, layer, step];

@@ -3,6 +3,7 @@ import type { Context } from "../../../ffi/mod.ts";
 import { blockLinears, type Linear } from "../../models/weights.ts";
 import type { TrainableLinear } from "../../ops/training.ts";
 import { ParameterGroup } from "../../training/parameters.ts";
+import { bitsOf } from "../bits_for.ts";
 import type { BlockJob, QuantizedLinear } from "../method.ts";
 import { initialLora, LoraTraining, loraParameterSizes } from "./lora.ts";
 import type { Recipe, TrainingView } from "./recipe.ts";
@@ -120,7 +121,7 @@ export class LinearTraining implements Disposable {
   }
 }
 
-export function shapeOf({ settings }: BlockJob, { weight }: Linear): QuantizerShape {
-  const { outFeatures, inFeatures } = weight;
-  return { outFeatures, inFeatures, bits: settings.bits, group: settings.group };
+export function shapeOf(job: BlockJob, linear: Linear): QuantizerShape {
+  const { outFeatures, inFeatures } = linear.weight;
+  return { outFeatures, inFeatures, bits: bitsOf(job, linear), group: job.settings.group };
 }

@@ -58,6 +58,25 @@ export function rowNorms(context: Context, { weight }: Linear): Float32Array {
   return buffer.download(new Float32Array(rows));
 }
 
+/** w -= scale b a, for w [out, in] */
+export function subtractLora(
+  w: Float32Array,
+  { a, b }: Pick<InitialLora, "a" | "b">,
+  inFeatures: number,
+  scale: number,
+): void {
+  const rank = a.length / inFeatures;
+  const product = new Float64Array(inFeatures);
+  for (let row = 0; row * inFeatures < w.length; row++) {
+    product.fill(0);
+    for (let r = 0; r < rank; r++) {
+      const factor = b[row * rank + r] * scale;
+      for (let i = 0; i < inFeatures; i++) product[i] += factor * a[r * inFeatures + i];
+    }
+    for (let i = 0; i < inFeatures; i++) w[row * inFeatures + i] -= product[i];
+  }
+}
+
 export class LoraTraining {
   readonly #context: Context;
   readonly #linear: Linear;

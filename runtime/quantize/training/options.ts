@@ -3,6 +3,7 @@ import type { MethodOption } from "../method.ts";
 
 export const TRAINING_OPTIONS: readonly MethodOption[] = [
   "bits",
+  "bitsFor",
   "group",
   "epochs",
   "schedule",

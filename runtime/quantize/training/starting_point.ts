@@ -8,9 +8,11 @@
  */
 import type { Ref } from "../../../ffi/mod.ts";
 import type { Linear } from "../../models/weights.ts";
+import { bitsOf } from "../bits_for.ts";
 import { readDense } from "../dense.ts";
-import type { AffineWeights, BlockJob, QuantizedLinear } from "../method.ts";
-import { type InitialLora, rowNorms } from "./lora.ts";
+import type { BlockJob, QuantizedLinear } from "../method.ts";
+import { moveIntoCells, rangesOf } from "./cells.ts";
+import { type InitialLora, rowNorms, subtractLora } from "./lora.ts";
 import type { Range } from "./recipe.ts";
 
 export interface StartingPoint extends Disposable {
@@ -19,9 +21,6 @@ export interface StartingPoint extends Disposable {
   readonly range: Range | null;
   readonly lora: InitialLora | null;
 }
-
-/** Weights keep this far from the ends of a rounding interval, in steps. */
-const MARGIN = 0.01;
 
 /** @param trainsLora whether the method has LoRA; one without quantizes all of W */
 export function startingPoint(job: BlockJob, linear: Linear, trainsLora: boolean): StartingPoint {
@@ -34,7 +33,8 @@ export function startingPoint(job: BlockJob, linear: Linear, trainsLora: boolean
   const values = readDense(linear);
   if (lora) subtractLora(values, lora, inFeatures, settings.alpha / settings.rank);
   const { weights } = from;
-  const { bits, group } = settings;
+  const { group } = settings;
+  const bits = bitsOf(job, linear);
   const same =
     weights.family === "affine" && weights.zero === "integer" && weights.bits === bits && weights.group === group;
   if (same) moveIntoCells(values, weights);
@@ -64,41 +64,5 @@ function usableLora({ context, settings }: BlockJob, { lora }: QuantizedLinear, 
     a: lora.a,
     b: lora.b.map((value) => value * factor),
     magnitude: settings.dora ? (lora.magnitude ?? rowNorms(context, linear)) : null,
-  };
-}
-
-/** w -= scale b a, for w [out, in] */
-function subtractLora(w: Float32Array, { a, b }: InitialLora, inFeatures: number, scale: number): void {
-  const rank = a.length / inFeatures;
-  const product = new Float64Array(inFeatures);
-  for (let row = 0; row * inFeatures < w.length; row++) {
-    product.fill(0);
-    for (let r = 0; r < rank; r++) {
-      const factor = b[row * rank + r] * scale;
-      for (let i = 0; i < inFeatures; i++) product[i] += factor * a[r * inFeatures + i];
-    }
-    for (let i = 0; i < inFeatures; i++) w[row * inFeatures + i] -= product[i];
-  }
-}
-
-/** Moves every weight to the nearest place that rounds to its integer; the outermost integers reach on without end. */
-function moveIntoCells(w: Float32Array, { q, scales, zeros, bits, group }: AffineWeights): void {
-  const last = 2 ** bits - 1;
-  const reach = 0.5 - MARGIN;
-  for (let i = 0; i < w.length; i++) {
-    const g = Math.floor(i / group);
-    const centre = q[i] - zeros[g];
-    const least = q[i] === 0 ? Number.NEGATIVE_INFINITY : centre - reach;
-    const most = q[i] === last ? Number.POSITIVE_INFINITY : centre + reach;
-    w[i] = Math.min(Math.max(w[i] / scales[g], least), most) * scales[g];
-  }
-}
-
-/** The ranges that give these scales and zeros. */
-function rangesOf({ scales, zeros, bits }: AffineWeights): Range {
-  const last = 2 ** bits - 1;
-  return {
-    low: scales.map((scale, g) => -zeros[g] * scale),
-    high: scales.map((scale, g) => (last - zeros[g]) * scale),
   };
 }

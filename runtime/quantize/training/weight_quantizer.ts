@@ -20,14 +20,25 @@ export interface WeightQuantizer extends Disposable {
   read(): AffineWeights;
 }
 
-export function groupsOf({ outFeatures, inFeatures, group }: QuantizerShape): number {
+export type GroupedShape = Pick<QuantizerShape, "outFeatures" | "inFeatures"> & { readonly group: number };
+
+export function groupsOf({ outFeatures, inFeatures, group }: GroupedShape): number {
   return (outFeatures * inFeatures) / group;
+}
+
+/** Bytes of `vectors`. */
+export function vectorBytes(count: number, howMany: number): number {
+  return howMany * strideOf(count);
+}
+
+function strideOf(count: number): number {
+  return Math.ceil((count * 4) / 64) * 64;
 }
 
 /** Consecutive float32 vectors of `count` elements in one buffer. */
 export function vectors(context: Context, count: number, howMany: number): { refs: Ref[] } & Disposable {
-  const stride = Math.ceil((count * 4) / 64) * 64;
-  const buffer = context.alloc(stride * howMany);
+  const stride = strideOf(count);
+  const buffer = context.alloc(vectorBytes(count, howMany));
   return {
     refs: Array.from({ length: howMany }, (_, i) => buffer.at(i * stride)),
     [Symbol.dispose]: () => buffer[Symbol.dispose](),

@@ -34,7 +34,7 @@ function linearsBytes(linears: readonly LinearShape[], settings: MethodSettings,
   const shapes = linears.map(([outFeatures, inFeatures]) => ({ outFeatures, inFeatures, bits, group }));
   const sizes = shapes.map(({ outFeatures, inFeatures }) => outFeatures * inFeatures);
   const quantized = 4 * (sum(sizes) + Math.max(...sizes));
-  const quantizers = 5 * 4 * (sum(sizes) / group);
+  const quantizers = 6 * 4 * (sum(sizes) / group);
   const parameters = recipe.groups(settings).map(({ sizes }) => parameterBytes(shapes.flatMap(sizes)));
   const lora = recipe.lora ? parameterBytes(linears.map(([out, into]) => rank * (out + into))) : 0;
   return quantized + quantizers + sum(parameters) + lora;

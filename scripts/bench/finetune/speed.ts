@@ -29,6 +29,7 @@ dequantised model in float32, in turn. All start from the same matrices and see 
   --warmup N       steps that are not timed (default: 2)
   --steps N        timed steps (default: 6)
   --rounds N       runs of each side (default: 3)
+  --bf16           run apiq in bfloat16 too (apiq finetune --compute bf16)
   --checkpointing  let PyTorch recompute too (gradient checkpointing): slower, less memory
   --python PROGRAM a Python with ${MODULES.join(", ")} (default: APIQ_PYTHON, or python3)
   --json FILE      also write everything measured, as JSON
@@ -41,6 +42,7 @@ const FLAGS = {
   warmup: { type: "string", default: "2" },
   steps: { type: "string", default: "6" },
   rounds: { type: "string", default: "3" },
+  bf16: { type: "boolean", default: false },
   checkpointing: { type: "boolean", default: false },
   python: { type: "string" },
   json: { type: "string" },
@@ -75,10 +77,17 @@ async function main(): Promise<void> {
   const ids = Array.from({ length: warmup + steps }, (_, i) => all.slice(i * length, (i + 1) * length));
   const dense = await dequantised(packed);
   const task = { packed, dense, learningRate: 1e-4, threads, warmup, steps, ids };
+  const apiq = (compute: SpeedTask["compute"], recompute: boolean) =>
+    runScript<SpeedAnswer>(APIQ_SCRIPT, { ...task, compute, recompute } satisfies SpeedTask);
+  const torch = { ...task, compute: "f32", recompute: flags.checkpointing } satisfies SpeedTask;
   const sides: readonly (readonly [string, () => SpeedAnswer])[] = [
-    ["apiq", () => runScript(APIQ_SCRIPT, { ...task, recompute: true } satisfies SpeedTask)],
-    ["apiq without recomputing", () => runScript(APIQ_SCRIPT, { ...task, recompute: false } satisfies SpeedTask)],
-    ["peft", () => runPython(python, TORCH_SCRIPT, { ...task, recompute: flags.checkpointing } satisfies SpeedTask)],
+    ...(flags.bf16 ? (["f32", "bf16"] as const) : (["f32"] as const)).flatMap((compute) =>
+      [true, false].map((recompute) => {
+        const name = `apiq in ${compute}${recompute ? "" : " without recomputing"}`;
+        return [name, () => apiq(compute, recompute)] as const;
+      }),
+    ),
+    ["peft", () => runPython(python, TORCH_SCRIPT, torch)],
   ];
   const machine = { cpu: cpus()[0]?.model ?? "unknown", cores: availableParallelism(), loadAverage: loadavg()[0] ?? 0 };
   const measured: SpeedRound[] = [];

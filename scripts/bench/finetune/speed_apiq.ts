@@ -14,7 +14,7 @@ import { ModelTrainer, nextTokens } from "../../../runtime/training/model_traine
 import type { SpeedAnswer, SpeedTask } from "./speed_task.ts";
 
 async function run(task: SpeedTask): Promise<SpeedAnswer> {
-  const { packed, learningRate, threads, warmup, recompute, ids } = task;
+  const { packed, learningRate, threads, warmup, recompute, compute, ids } = task;
   const checkpoint = openCheckpoint(packed);
   const start = openStart(checkpoint, "init", {});
   using context = Context.open({ threads });
@@ -26,7 +26,7 @@ async function run(task: SpeedTask): Promise<SpeedAnswer> {
     [...adapter.trainable].map(([linear, lora]) => [linear, { weight: null, dweight: null, lora }]),
   );
   const length = ids[0]!.length;
-  using trainer = new ModelTrainer({ context, weights, trainable, sequences: 1, length, recompute });
+  using trainer = new ModelTrainer({ context, weights, trainable, sequences: 1, length, recompute, compute });
   using step = new TrainingStep({ context, trainer, groups: [adapter.parameters], maxNorm: 0 });
   const seconds: number[] = [];
   const losses: number[] = [];
@@ -37,8 +37,8 @@ async function run(task: SpeedTask): Promise<SpeedAnswer> {
     if (index >= warmup) seconds.push((performance.now() - begin) / 1000);
     losses.push(loss);
   }
-  const kept = recompute ? "" : ", without recomputing";
-  return { seconds, losses, peakBytes: peakBytes(context), about: `apiq on ${context.describe().isa}${kept}` };
+  const how = `${compute === "bf16" ? ", in bfloat16" : ""}${recompute ? "" : ", without recomputing"}`;
+  return { seconds, losses, peakBytes: peakBytes(context), about: `apiq on ${context.describe().isa}${how}` };
 }
 
 console.log(JSON.stringify(await run(JSON.parse(readFileSync(process.stdin.fd, "utf8")) as SpeedTask)));

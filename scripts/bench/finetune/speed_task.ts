@@ -1,4 +1,5 @@
 /** What both sides of the comparison are told to do and what they answer. */
+import type { Compute } from "../../../runtime/ops/matmul.ts";
 
 /** Steps of AdamW on the LoRA of all linears, each on one sequence: `warmup` of them, then `steps` timed ones. */
 export interface SpeedTask {
@@ -13,6 +14,8 @@ export interface SpeedTask {
   readonly steps: number;
   /** Run blocks again in the backward pass instead of keeping what that needs. */
   readonly recompute: boolean;
+  /** How apiq multiplies; PyTorch does in float32. */
+  readonly compute: Compute;
   /** Token ids [warmup + steps][length]. */
   readonly ids: readonly (readonly number[])[];
 }

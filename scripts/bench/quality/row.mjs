@@ -1,16 +1,13 @@
 /** One row: quantize, measure what is stored, evaluate. */
 import { existsSync, readFileSync, rmSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { describeMachine } from "../machine.mjs";
-import { commandLine } from "../programs.mjs";
-import { runForJson } from "./process.mjs";
+import { describeHost, runApiq, shownCommand, subjectArgs, subjectPlaces } from "../apiq_command.mjs";
+import { MODEL } from "../smollm2.mjs";
 import { measureStorage } from "./storage.mjs";
 
-const REPOSITORY = join(import.meta.dirname, "..", "..", "..");
-const APIQ = join("scripts", "apiq");
-const BUN = join("node_modules", "bun", "bin", "bun.exe");
-const WINDOW = 1024;
+export const WINDOW = 1024;
+/** Of the evaluation. */
+export const WINDOWS = 40;
 
 /**
  * @typedef {object} Settings
@@ -35,12 +32,13 @@ export async function runRow(row, settings) {
   const out = join(settings.work, row.name);
   const quantized = row.method === null ? null : await quantize(row, out, settings);
   const model = quantized === null ? settings.source : out;
-  const evaluation = await evaluate(model, settings);
+  const fingerprint = await fingerprintOf(model);
+  const evaluation = await evaluatePerplexity({ model, name: quantized === null ? MODEL : row.name }, settings);
   const storage = measureStorage(model, settings.source);
   if (quantized !== null && !settings.keep) rmSync(out, { recursive: true });
   const { name, variant, label, method, bits, group, seed, calibrated, samples, length, epochs, flags } = row;
   return {
-    ...{ name, variant, label, method, bits, group, rank: storage.rank, seed },
+    ...{ name, variant, label, method, bits, group, rank: storage.rank, seed, fingerprint },
     settings: { ...(calibrated && { samples, length }), ...(epochs !== null && { epochs }), flags },
     ppl: evaluation.ppl,
     nll: evaluation.nll,
@@ -55,21 +53,21 @@ export async function runRow(row, settings) {
   };
 }
 
-async function describeHost(threads) {
-  const { answer: isa } = await runForJson(BUN, ["run", join(import.meta.dirname, "isa.ts")], { cwd: REPOSITORY });
-  const { cpu, cores, features, memoryBytes, loadAverage } = describeMachine();
-  return { cpu, cores, threads: threads || availableParallelism(), isa, features, memoryBytes, loadAverage };
+/** What tells a model from every other one: see docs/FORMAT.md. */
+export async function fingerprintOf(model) {
+  const { answer } = await runApiq(["inspect", model], () => {});
+  return answer.fingerprint;
 }
 
-/** A command as one would type it, with the places of this machine replaced by what they hold. */
-function shown(args, places) {
-  return commandLine(
-    APIQ,
-    args.map((arg) => places.get(arg) ?? arg),
-  );
-}
-
-async function quantize(row, out, { source, work, calibration, threads, resume, onLine }) {
+/**
+ * Makes the model of a row.
+ *
+ * @param {import("./matrix.mjs").Row} row one with a method
+ * @param {string} out folder to make
+ * @param {Pick<Settings, "source" | "work" | "calibration" | "threads" | "resume" | "onLine">} settings
+ * @returns {Promise<{ command: string, seconds: number, peakBytes: number }>}
+ */
+export async function quantize(row, out, { source, work, calibration, threads, resume, onLine }) {
   // A model that was finished and never evaluated says nothing about its time.
   rmSync(out, { recursive: true, force: true });
   if (!resume) rmSync(`${out}.partial`, { recursive: true, force: true });
@@ -81,17 +79,17 @@ async function quantize(row, out, { source, work, calibration, threads, resume, 
       : []),
     ...(row.epochs === null ? [] : ["--epochs", String(row.epochs)]),
     ...row.flags,
-    ...["--threads", String(threads), "--json"],
+    ...["--threads", String(threads)],
   ];
-  const { answer, peakBytes } = await runForJson(APIQ, args, { cwd: REPOSITORY, onLine });
+  const { answer, peakBytes } = await runApiq(args, onLine);
   const places = new Map([
-    [source, "SmolLM2-135M-Instruct"],
+    [source, MODEL],
     [out, row.name],
     [calibration, "wikitext-2/valid.txt"],
     [work, ""],
   ]);
   return {
-    command: shown(args, places),
+    command: shownCommand(args, places),
     // Of a run that was continued, `seconds` is the last part: its blocks know better.
     seconds: Math.max(answer.seconds, blockSeconds(join(out, "quantize.jsonl"))),
     peakBytes: Math.max(answer.peakBytes, peakBytes),
@@ -109,16 +107,20 @@ function blockSeconds(log) {
   return [...blocks.values()].reduce((sum, seconds) => sum + seconds, 0);
 }
 
-async function evaluate(model, { source, test, limit, threads, onLine }) {
+/**
+ * Perplexity over the first windows of the test text.
+ *
+ * @param {import("../apiq_command.mjs").Subject} subject
+ * @param {Pick<Settings, "test" | "limit" | "threads" | "onLine">} settings
+ * @returns {Promise<{ ppl: number, nll: number, window: number, windows: number, tokens: number, seconds: number,
+ *   cpuSeconds: number, command: string }>}
+ */
+export async function evaluatePerplexity(subject, { test, limit, threads, onLine }) {
   const args = [
-    ...["eval", "ppl", "--model", model, "--data", test, "--window", String(WINDOW), "--limit", String(limit)],
-    ...["--threads", String(threads), "--json"],
+    ...["eval", "ppl", ...subjectArgs(subject), "--data", test],
+    ...["--window", String(WINDOW), "--limit", String(limit), "--threads", String(threads)],
   ];
-  const { answer } = await runForJson(APIQ, args, { cwd: REPOSITORY, onLine });
-  const name = model === source ? "SmolLM2-135M-Instruct" : model.slice(model.lastIndexOf("/") + 1);
-  const places = new Map([
-    [model, name],
-    [test, "wikitext-2/test.txt"],
-  ]);
-  return { ...answer, command: shown(args, places) };
+  const { answer, cpuSeconds } = await runApiq(args, onLine);
+  const places = new Map([...subjectPlaces(subject), [test, "wikitext-2/test.txt"]]);
+  return { ...answer, cpuSeconds, command: shownCommand(args, places) };
 }

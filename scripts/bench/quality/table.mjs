@@ -1,14 +1,6 @@
 /** From results of single rows to the Markdown that stands in the README. */
-
-export const BEGIN = "<!-- quality -->";
-export const END = "<!-- /quality -->";
-
-/** Middle value, or the mean of the two in the middle. */
-function median(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
+import { machinesOf, markdownTable, perplexity, same } from "../markdown.mjs";
+import { median } from "../report.mjs";
 
 /** Map.groupBy, which Node 20 does not have. */
 function groupBy(values, keyOf) {
@@ -67,12 +59,6 @@ export function plainFourBit(line, lines) {
     .sort((a, b) => a.ppl - b.ppl)[0];
 }
 
-/** 21.38, 92.5, 568,377: as many digits as say something. */
-export function perplexity(value) {
-  if (!Number.isFinite(value)) return "none";
-  return value < 1000 ? value.toFixed(2) : Math.round(value).toLocaleString("en-US");
-}
-
 function perplexities({ ppl, ppls }) {
   if (ppls.length === 1) return perplexity(ppl);
   return `${perplexity(ppl)} (${perplexity(Math.min(...ppls))} to ${perplexity(Math.max(...ppls))})`;
@@ -106,23 +92,6 @@ const HEADER = [
   "plain 4-bit of that size",
 ];
 
-/** A table as the README has them: cells padded to the width of their column. */
-function markdownTable(rows) {
-  const widths = rows[0].map((_, column) => Math.max(3, ...rows.map((row) => row[column].length)));
-  const line = (cells) => `| ${cells.map((cell, column) => cell.padEnd(widths[column])).join(" | ")} |`;
-  const [header, ...rest] = rows;
-  return [line(header), `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`, ...rest.map(line)];
-}
-
-/** The one value that all results share. @throws where they do not, for such rows cannot stand in one table */
-function same(results, what, read) {
-  const values = [...new Set(results.map((result) => JSON.stringify(read(result))))];
-  if (values.length > 1) {
-    throw new Error(`Cannot put the results into one table: ${what} is ${values.join(" in some, ")} in others`);
-  }
-  return read(results[0]);
-}
-
 /** The value that most have, or undefined where there are none. */
 function commonest(values) {
   const [first] = [...groupBy(values, (value) => value)].sort(([, a], [, b]) => b.length - a.length);
@@ -149,29 +118,13 @@ export function renderTable(results) {
   const window = same(results, "the evaluation's window", ({ evaluation }) => evaluation.window);
   const windows = same(results, "the number of windows", ({ evaluation }) => evaluation.windows);
   const lines = linesOf(results);
-  const machines = [...new Set(results.map(({ machine: m }) => `${m.cpu}, ${m.threads} threads, ${m.isa}`))].sort();
   const calibration = describeCalibration(results.map(({ settings }) => settings));
   return [
     `SmolLM2-135M-Instruct, perplexity over the first ${windows} windows of ${window} tokens of WikiText-2's test.txt.`,
     ...calibration,
     "Where a row has several seeds, the median stands first. Bits per weight count codes, scales, zeros and the LoRA at 16 bits.",
-    `${machines.length === 1 ? "Machine" : "Machines"}: ${machines.join("; ")}.`,
+    machinesOf(results),
     "",
     ...markdownTable([HEADER, ...lines.map((line) => cellsOf(line, lines))]),
   ].join("\n");
-}
-
-/**
- * The document with its table replaced.
- *
- * @param {string} document
- * @param {string} table
- */
-export function replaceTable(document, table) {
-  const begin = document.indexOf(BEGIN);
-  const end = document.indexOf(END);
-  if (begin < 0 || end < begin) {
-    throw new Error(`Cannot place the table: expected ${BEGIN} and, behind it, ${END} in the document`);
-  }
-  return `${document.slice(0, begin + BEGIN.length)}\n${table}\n${document.slice(end)}`;
 }

@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { BEGIN, END, linesOf, perplexity, plainFourBit, renderTable, replaceTable } from "./table.mjs";
+import { linesOf, plainFourBit, renderTable } from "./table.mjs";
 
 const machine = { cpu: "a CPU", threads: 2, isa: "avx2" };
 const evaluation = { window: 1024, windows: 40, tokens: 40920, seconds: 9 };
@@ -67,11 +67,6 @@ describe("quality table", () => {
     assertEquals(plainFourBit(withLora[1], withLora).ppl, 24.5);
   });
 
-  it("writes numbers with the digits that say something", () => {
-    assertEquals([21.382, 999.994, 1000, 568377.4].map(perplexity), ["21.38", "999.99", "1,000", "568,377"]);
-    assertEquals(perplexity(Number.NaN), "none");
-  });
-
   it("renders lines of equal width with budget and machine above", () => {
     const text = renderTable(results);
     assertStringIncludes(text, "64 samples of 512 tokens");
@@ -91,17 +86,5 @@ describe("quality table", () => {
   it("refuses results of different evaluations", () => {
     const short = { ...results[0], evaluation: { ...evaluation, windows: 2 } };
     assertThrows(() => renderTable([...results, short]), Error, "the number of windows");
-  });
-
-  it("replaces what stands between the markers, and changes nothing the second time", () => {
-    const once = replaceTable(`before\n${BEGIN}\nold\n${END}\nafter\n`, "new");
-    assertEquals(once, `before\n${BEGIN}\nnew\n${END}\nafter\n`);
-    assertEquals(replaceTable(once, "new"), once);
-  });
-
-  it("needs both markers, in order", () => {
-    for (const document of ["", BEGIN, `${END}${BEGIN}`]) {
-      assertThrows(() => replaceTable(document, "new"), Error, BEGIN);
-    }
   });
 });

@@ -6,7 +6,7 @@ import type { TokenSource } from "../../../runtime/chat/generate.ts";
 import { GREEDY } from "../../../runtime/engine/protocol.ts";
 import { randomWords } from "../../../runtime/quantize/random.ts";
 import type { ChatMessage, Tokenizer } from "../../../runtime/tokenizer/mod.ts";
-import { answerProblem, isRepetitive, userProblem } from "./filters.ts";
+import { answerProblem, hopelessProblem, userProblem } from "./filters.ts";
 import { holdsJudgedPrompt } from "./held_out.ts";
 import { isComplete, SEEDS } from "./seeds.ts";
 
@@ -33,15 +33,15 @@ export interface Checks {
   /** Both give the reason to leave a conversation out, or null. */
   user(text: string, earlier: readonly string[]): string | null;
   answer(text: string, ended: boolean, earlier: readonly string[]): string | null;
-  /** Whether a text that goes on repeats itself already. */
-  isHopeless(text: string): boolean;
+  /** Why a text that goes on cannot be kept whatever follows, or null. */
+  hopeless(text: string): string | null;
 }
 
 export const CHECKS: Checks = {
   user: (text, earlier) => (holdsJudgedPrompt(text) ? "message is a judged prompt" : userProblem(text, earlier)),
   answer: (text, ended, earlier) =>
     holdsJudgedPrompt(text) ? "answer holds a judged prompt" : answerProblem(text, ended, earlier),
-  isHopeless: isRepetitive,
+  hopeless: hopelessProblem,
 };
 
 export type Candidate =
@@ -111,7 +111,7 @@ interface Said {
 }
 
 /** Tokens between two looks at whether a text is worth being said to the end. */
-const LOOK_EVERY = 64;
+const LOOK_EVERY = 32;
 
 /** The model in both roles. What it says is null when it was stopped. */
 class Speaker {
@@ -142,7 +142,8 @@ class Speaker {
     if (isComplete(opening)) return { text: opening, problem: checks.user(opening, earlier) };
     const prompt = tokenizer.encode(userTurn(tokenizer, messages) + opening, { addSpecialTokens: false });
     const said = await this.#generate(prompt, settings.maxMessage, settings.temperature);
-    if (said === null || said === "hopeless") return said && { text: "", problem: "message repeats itself" };
+    if (said === null) return null;
+    if ("hopeless" in said) return { text: "", problem: `message ${said.hopeless}` };
     const text = (opening + said.text).trim();
     return { text, problem: said.ended ? checks.user(text, earlier) : "message does not end" };
   }
@@ -150,7 +151,8 @@ class Speaker {
   async answer(messages: readonly ChatMessage[]): Promise<Said | null> {
     const { tokenizer, settings, checks } = this.#maker;
     const said = await this.#generate(tokenizer.encodeChat(messages), settings.maxAnswer, settings.answerTemperature);
-    if (said === null || said === "hopeless") return said && { text: "", problem: "answer repeats itself" };
+    if (said === null) return null;
+    if ("hopeless" in said) return { text: "", problem: `answer ${said.hopeless}` };
     return { text: said.text, problem: checks.answer(said.text, said.ended, contents(messages, "assistant")) };
   }
 
@@ -159,7 +161,7 @@ class Speaker {
     prompt: readonly number[],
     maxTokens: number,
     temperature: number,
-  ): Promise<{ readonly text: string; readonly ended: boolean } | "hopeless" | null> {
+  ): Promise<{ readonly text: string; readonly ended: boolean } | { readonly hopeless: string } | null> {
     const { engine, tokenizer, settings, checks } = this.#maker;
     const { stopTokens } = tokenizer;
     const seed = BigInt.asUintN(64, (BigInt(this.#next()) << 32n) ^ BigInt(this.#next()));
@@ -171,7 +173,8 @@ class Speaker {
         if (stopTokens.includes(token)) return { text: tokenizer.decode(tokens), ended: true };
         tokens.push(token);
         // At fixed places, so that it does not matter in which pieces tokens arrive.
-        if (tokens.length % LOOK_EVERY === 0 && checks.isHopeless(tokenizer.decode(tokens))) return "hopeless";
+        const hopeless = tokens.length % LOOK_EVERY === 0 ? checks.hopeless(tokenizer.decode(tokens)) : null;
+        if (hopeless !== null) return { hopeless };
       }
       if (output.finish !== undefined) return { text: tokenizer.decode(tokens), ended: false };
     }

@@ -1,6 +1,6 @@
 /**
- * What was made so far: a line for the settings, then one for every candidate in the order of their numbers, kept or not. A run that
- * ended, however it did, goes on behind the last whole line.
+ * What was made so far: a line for the settings, then one for every candidate in the order of their numbers, kept or not. A run
+ * that ended, however it did, goes on behind the last whole line.
  */
 
 import { Buffer } from "node:buffer";

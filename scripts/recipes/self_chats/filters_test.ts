@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { answerProblem, isRepetitive, normalized, userProblem } from "./filters.ts";
+import { answerProblem, hopelessProblem, isRepetitive, normalized, userProblem } from "./filters.ts";
 import { isComplete, SEEDS } from "./seeds.ts";
 
 describe("userProblem", () => {
@@ -32,6 +32,7 @@ describe("userProblem", () => {
       ["Tell me more.\nAssistant: I will.", "message holds marks of a conversation"],
       ["What about tea? What about tea? What about tea? What about tea?", "message repeats itself"],
       [" What is tea?", "message begins or ends in white space"],
+      ["Is there a way to do this?\n\nYes, that is a fine idea.", "message has paragraphs"],
     ];
     for (const [text, problem] of cases) assertEquals(userProblem(text), problem, text);
   });
@@ -66,6 +67,35 @@ describe("answerProblem", () => {
   });
 });
 
+describe("answers that decline", () => {
+  it("are left out, before they are said to the end", () => {
+    for (const text of [
+      "I'm sorry for any misunderstanding, but I was made for other things.",
+      "As an AI, I have no opinion about that.",
+      "However, I'm not a fitness expert.",
+      "I'm designed to assist with text re-writing.",
+      "I am unable to tell you more.",
+      "I'm currently unable to assist with that.",
+      "I cannot provide recipes.",
+    ]) {
+      assertEquals(answerProblem(text, true), "answer declines", text);
+      assertEquals(hopelessProblem(text), "declines", text);
+    }
+  });
+
+  it("are told from answers in which somebody cannot do something", () => {
+    for (const text of [
+      "She said: I am not afraid of the dark.",
+      "The bird could not fly, so it was unable to leave.",
+      "I'm happy to help you with that.",
+      "Plants cannot move. They are designed to stay.",
+    ]) {
+      assertEquals(answerProblem(text, true), null, text);
+      assertEquals(hopelessProblem(text), null, text);
+    }
+  });
+});
+
 describe("isRepetitive", () => {
   it("sees phrases and lines that come back", () => {
     assertEquals(isRepetitive("the cat sat on the mat and the dog sat on the rug"), false);
@@ -79,6 +109,9 @@ describe("isRepetitive", () => {
     const line = "A reminder of the sea";
     assertEquals(isRepetitive([line, ..."abcdefghij", line, ..."klmnopqrst", line].join("\n")), true);
     assertEquals(isRepetitive([line, ..."abcdefghij", line].join("\n")), false);
+    const sentence = "They have a wide range of workouts for you.";
+    assertEquals(isRepetitive(`${sentence} Ask them. ${sentence}`), true);
+    assertEquals(isRepetitive(`${sentence} Ask them.`), false);
   });
 });
 
@@ -90,8 +123,8 @@ describe("normalized", () => {
 });
 
 describe("SEEDS", () => {
-  it("are several hundred, none twice", () => {
-    assertEquals(SEEDS.length > 500, true, `${SEEDS.length}`);
+  it("are thousands, none twice", () => {
+    assertEquals(SEEDS.length > 2000, true, `${SEEDS.length}`);
     assertEquals(new Set(SEEDS.map(normalized)).size, SEEDS.length);
     assertEquals(
       SEEDS.some((seed) => seed.includes("{}")),

@@ -75,7 +75,7 @@ async function generate(given: Partial<GenerationOptions> & Pick<GenerationOptio
   return { ...result, candidates };
 }
 
-const ANYTHING: Checks = { user: () => null, answer: () => null, isHopeless: () => false };
+const ANYTHING: Checks = { user: () => null, answer: () => null, hopeless: () => null };
 
 describe("generateChats", () => {
   it("makes the same conversations however many are made at a time", async () => {

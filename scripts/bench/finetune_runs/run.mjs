@@ -1,0 +1,137 @@
+/**
+ * Makes the rows of the table of real runs: each one a base that is evaluated, finetuned and evaluated again, kept as
+ * results/NAME.json. Rows whose result is there are not run again.
+ */
+import { mkdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { perplexity } from "../markdown.mjs";
+import { WINDOWS } from "../quality/row.mjs";
+import { chooseRows, isDone, runMain, runRows, UsageError, wholeNumber } from "../rows.mjs";
+import { MODEL, prepareModel, SHARED } from "../smollm2.mjs";
+import { findBase } from "./bases.mjs";
+import { minutesOf } from "./estimate.mjs";
+import { ROWS } from "./matrix.mjs";
+import { runRow } from "./row.mjs";
+
+const RESULTS = join(import.meta.dirname, "results");
+const QUALITY_RESULTS = join(import.meta.dirname, "..", "quality", "results");
+
+const HELP = `Usage: node scripts/bench/finetune_runs/run.mjs [options]
+
+Finetunes ${MODEL} in 2 bits, by the methods and on the tasks of matrix.mjs, and measures perplexity and accuracy before
+and after. Rows whose result exists are skipped, so the same command continues.
+
+  --only NAMES       these rows, with commas between; run again even where their result exists
+  --list             print the rows, about how many minutes of a core each takes, and whether they have been run
+  --bases DIRS       folders of models, with commas between, as scripts/bench/quality/run.mjs --keep-models leaves them in
+                     its --work; a base that is in none of them is quantized into --work
+  --model DIR        the full-precision model (default: made from models/${MODEL} of the shared folder)
+  --shared DIR       the folder of data beside the repository (default: ../shared)
+  --work DIR         where adapters are made (default: in the system's folder for temporary files)
+  --results DIR      where results go (default: beside this script)
+  --threads N        (default: all cores)
+  --continue         go on with a row that was interrupted, instead of beginning it again
+  --keep-adapters    leave the adapters in --work
+  --help             show this text
+
+For trying things out, with --results:
+
+  --windows N        of the perplexity (default: ${WINDOWS})
+  --questions N      of the accuracy
+  --steps N          of the training`;
+
+function parseCommandLine() {
+  let values;
+  try {
+    ({ values } = parseArgs({
+      options: {
+        only: { type: "string" },
+        list: { type: "boolean", default: false },
+        bases: { type: "string" },
+        model: { type: "string" },
+        shared: { type: "string", default: SHARED },
+        work: { type: "string", default: join(tmpdir(), "apiq-bench", "finetune-runs") },
+        results: { type: "string" },
+        threads: { type: "string", default: "0" },
+        continue: { type: "boolean", default: false },
+        "keep-adapters": { type: "boolean", default: false },
+        windows: { type: "string" },
+        questions: { type: "string" },
+        steps: { type: "string" },
+        help: { type: "boolean", default: false },
+      },
+    }));
+  } catch (error) {
+    throw new UsageError(error.message);
+  }
+  const number = (flag) => wholeNumber(values[flag], flag);
+  const budget = { windows: number("windows"), questions: number("questions"), steps: number("steps") };
+  if (Object.values(budget).some((value) => value !== undefined) && values.results === undefined) {
+    throw new UsageError("Cannot put results of another budget beside the others: give --results DIR");
+  }
+  const work = resolve(values.work);
+  const given = values.bases?.split(",").map((folder) => resolve(folder)) ?? [];
+  return {
+    ...{ ...values, budget, work },
+    folders: [...given, join(work, "bases")],
+    threads: number("threads"),
+    results: resolve(values.results ?? RESULTS),
+  };
+}
+
+/** The row with the budget of the command line. */
+function withBudget({ task, ...row }, { questions, steps }) {
+  const { flags, evaluation } = task;
+  const isLimited = questions !== undefined && evaluation.kind === "accuracy";
+  return {
+    ...row,
+    task: {
+      ...task,
+      flags: steps === undefined ? flags : flags.with(flags.indexOf("--max-steps") + 1, String(steps)),
+      evaluation: isLimited ? { ...evaluation, questions } : evaluation,
+    },
+  };
+}
+
+function list(rows, { results, folders }) {
+  let total = 0;
+  for (const row of rows) {
+    const minutes = minutesOf(row);
+    const done = isDone(results, row);
+    if (!done) total += minutes;
+    const base = findBase(row.base, { source: MODEL, folders }) === undefined ? "  its base is quantized first" : "";
+    console.log(`${done ? "done" : "    "}  ${minutes.toFixed(0).padStart(3)} min  ${row.name}${done ? "" : base}`);
+  }
+  console.log(`about ${(total / 60).toFixed(1)} hours of one core are left`);
+}
+
+function summary({ before, after, training: { tokensPerSecond, seconds } }) {
+  const shown = ({ ppl, accuracy }) =>
+    ppl === undefined ? `${(100 * accuracy).toFixed(1)} %` : `perplexity ${perplexity(ppl)}`;
+  const speed = `${tokensPerSecond.toFixed(0)} tokens/s, ${seconds.toFixed(0)} s`;
+  return `${shown(before)} -> ${shown(after)}, trained with ${speed}`;
+}
+
+async function main() {
+  const options = parseCommandLine();
+  if (options.help) return console.log(HELP);
+  const rows = chooseRows(ROWS, options.only);
+  if (options.list) return list(rows, options);
+  const shared = resolve(options.shared);
+  const settings = {
+    source: options.model === undefined ? prepareModel(shared) : resolve(options.model),
+    ...{ folders: options.folders, data: join(shared, "data"), work: options.work, quality: QUALITY_RESULTS },
+    ...{ windows: options.budget.windows ?? WINDOWS, threads: options.threads },
+    ...{ resume: options.continue, keep: options["keep-adapters"] },
+  };
+  mkdirSync(settings.work, { recursive: true });
+  const failed = await runRows(rows, {
+    ...{ results: options.results, again: options.only !== undefined, summary },
+    run: (row, onLine) => runRow(withBudget(row, options.budget), { ...settings, onLine }),
+  });
+  if (failed > 0) process.exitCode = 1;
+}
+
+await runMain("node scripts/bench/finetune_runs/run.mjs", main);

@@ -1,6 +1,6 @@
 /** The enumerators of apiq.h, without their prefix. A test compares them with the header. */
 
-export const ABI_VERSION = 1;
+export const ABI_VERSION = 2;
 
 /** What a native call returns. */
 export const STATUS = {

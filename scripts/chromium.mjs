@@ -8,13 +8,19 @@ import { spawnSync } from "node:child_process";
 import process from "node:process";
 import { isMain, main, run } from "./setup.mjs";
 
+/** Where no archive answers, tests go on without. */
+const PATIENCE = ["Acquire::Retries=0", "Acquire::http::Timeout=20", "DPkg::Lock::Timeout=60"].flatMap((option) => [
+  "-o",
+  option,
+]);
+
 export function ensureChromium() {
   const isOurs = process.env.CI && process.getuid?.() === 0 && works("apt-get");
   if (process.env.APIQ_CHROMIUM || works("chromium") || works("google-chrome") || !isOurs) return;
   console.error("Installing Chromium for the tests of the page (apt-get)");
   try {
-    run("apt-get", ["update", "-qq"]);
-    run("apt-get", ["install", "-y", "-qq", "--no-install-recommends", "chromium"]);
+    run("apt-get", [...PATIENCE, "update", "-qq"]);
+    run("apt-get", [...PATIENCE, "install", "-y", "-qq", "--no-install-recommends", "chromium"]);
   } catch (error) {
     console.error(`${error.message}. The tests of the page in a browser are skipped.`);
   }

@@ -20,12 +20,14 @@ export class Admission {
     if (waiting >= this.#maxQueue) throw queueFull(waiting, this.#maxQueue);
   }
 
-  /** As `check`, and notes `count` more; the function it returns must be called once they have ended. */
+  /** As `check`, and notes `count` more until the function it returns is called; that does nothing the second time. */
   enter(count: number, maxSequences: number): () => void {
     this.check(maxSequences);
     this.#inFlight += count;
+    let held = count;
     return () => {
-      this.#inFlight -= count;
+      this.#inFlight -= held;
+      held = 0;
     };
   }
 }

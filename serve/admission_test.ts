@@ -13,6 +13,15 @@ describe("Admission", () => {
     admission.enter(1, 1);
   });
 
+  it("lets nobody leave twice", () => {
+    const admission = new Admission(0);
+    const leave = admission.enter(1, 2);
+    admission.enter(1, 2);
+    leave();
+    leave();
+    assertThrows(() => admission.check(1), ApiError);
+  });
+
   it("takes one request of any size when nothing runs", () => {
     const admission = new Admission(0);
     admission.enter(100, 8);

@@ -1,7 +1,7 @@
 /** The routes, and what is common to all of them. What they do is in the files they call. */
 import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { ANYONE, type Client } from "./api_keys.ts";
-import { limitBody, limitBodyTime } from "./body.ts";
+import { readBody } from "./body.ts";
 import { ApiError, invalidApiKey, notAdmin, requestTimeout, shuttingDown, toApiError } from "./errors.ts";
 import { browserAccess } from "./limits/browser_access.ts";
 import { observe, recordOf, serviceFor } from "./observe.ts";
@@ -66,7 +66,7 @@ export function createApp(state: ServerState): Hono {
     const pattern = path.replace("{id}", ":id{.+}");
     const steps = [
       enter(state, id, operation),
-      ...(method === "POST" ? [limitBody(state.maxBodyBytes), limitBodyTime(state.bodySeconds), noteBody(state)] : []),
+      ...(method === "POST" ? [readBody(state.maxBodyBytes, state.bodySeconds), noteBody(state)] : []),
     ];
     app.on([method], [pattern], ...steps, (c) => HANDLERS[id](c, serviceFor(state, c)));
   }
@@ -117,7 +117,7 @@ function limitTime({ requestSeconds }: ServerState, c: Context): void {
 /** With --log-prompts: what the client sent, before anything is made of it. */
 function noteBody({ log, logPrompts }: ServerState): MiddlewareHandler {
   return async (c, next) => {
-    if (logPrompts) log.info({ requestId: recordOf(c).id, body: await c.req.text().catch(() => "") }, "prompt");
+    if (logPrompts) log.info({ requestId: recordOf(c).id, body: await c.req.text() }, "prompt");
     await next();
   };
 }

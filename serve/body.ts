@@ -3,19 +3,23 @@ import type { Context, MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { ApiError, invalidRequest } from "./errors.ts";
 
-/** Refuses larger bodies, before or while they are read. */
-export function limitBody(maxBytes: number): MiddlewareHandler {
-  const message = `Cannot read request: its body is too large, expected at most ${maxBytes} bytes`;
-  return bodyLimit({
+/** Refuses bodies that are too large, trickle in or break off. Reads the body; whoever asks for it later has it at once. */
+export function readBody(maxBytes: number, seconds: number): MiddlewareHandler {
+  const limited = bodyLimit({
     maxSize: maxBytes,
     onError: () => {
+      const message = `Cannot read request: its body is too large, expected at most ${maxBytes} bytes`;
       throw new ApiError(413, "request_too_large", message);
     },
   });
-}
-
-/** Refuses bodies that trickle in. Reads the body; whoever asks for it later has it at once. */
-export function limitBodyTime(seconds: number): MiddlewareHandler {
+  const read = async (c: Context) => {
+    try {
+      await limited(c, async () => void (await c.req.arrayBuffer()));
+    } catch (error) {
+      if (error instanceof ApiError) throw error;
+      throw invalidRequest("Cannot read request: its body ended too early", null, "invalid_json");
+    }
+  };
   return async (c, next) => {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<never>((_, reject) => {
@@ -24,8 +28,7 @@ export function limitBodyTime(seconds: number): MiddlewareHandler {
       timer = setTimeout(() => reject(error), seconds * 1000);
     });
     try {
-      // Why a body cannot be read at all is said by who reads it.
-      await Promise.race([late, c.req.arrayBuffer().catch(() => {})]);
+      await Promise.race([late, read(c)]);
     } finally {
       clearTimeout(timer);
     }
@@ -42,14 +45,9 @@ const [OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET] = [0x7b, 0x7d, 0x5b
  */
 const MAX_DEPTH = 256;
 
-/** The body as JSON. Throws an ApiError if it is incomplete, not UTF-8, not JSON or nested too deeply. */
+/** The body as JSON. Throws an ApiError if it is not UTF-8, not JSON or nested too deeply. */
 export async function readJson(c: Context): Promise<unknown> {
-  let bytes: ArrayBuffer;
-  try {
-    bytes = await c.req.arrayBuffer();
-  } catch {
-    throw invalidRequest("Cannot read request: its body ended too early", null, "invalid_json");
-  }
+  const bytes = await c.req.arrayBuffer();
   if (nesting(new Uint8Array(bytes)) > MAX_DEPTH) {
     const message = `Cannot read request: its body is nested too deeply, expected at most ${MAX_DEPTH} levels`;
     throw invalidRequest(message, null, "invalid_json");

@@ -35,14 +35,18 @@ async function answer(
   outgoing.once("close", () => {
     if (!outgoing.writableFinished) gone.abort();
   });
+  let response: Response | undefined;
   try {
-    const response = await fetch(toRequest(incoming, gone.signal));
+    response = await fetch(toRequest(incoming, gone.signal));
+    if (gone.signal.aborted) return await response.body?.cancel();
     outgoing.writeHead(response.status, Object.fromEntries(response.headers));
     outgoing.flushHeaders();
     if (response.body) await send(response.body, outgoing, gone.signal);
     outgoing.end();
   } catch {
     // The app answers its own errors; what is left is a request that is no request, or a connection that broke.
+    // A body that is being sent is cancelled when the client is gone; that cannot be done twice.
+    await response?.body?.cancel().catch(() => {});
     if (!outgoing.headersSent) outgoing.writeHead(400);
     outgoing.end();
   }

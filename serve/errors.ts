@@ -1,5 +1,10 @@
 /** Errors as OpenAI's clients expect them: a status and `{ error: { message, type, param, code } }`. */
-import { EngineRequestError, type EngineState, EngineUnavailableError } from "../runtime/engine/client.ts";
+import {
+  AdapterUnavailableError,
+  EngineRequestError,
+  type EngineState,
+  EngineUnavailableError,
+} from "../runtime/engine/client.ts";
 
 export type ErrorStatus = 400 | 401 | 403 | 404 | 405 | 408 | 409 | 413 | 429 | 500 | 503 | 504;
 
@@ -111,7 +116,7 @@ const UNAVAILABLE_CODES: Readonly<Record<EngineState["status"], string>> = {
 };
 
 /** Codes of 503 that no waiting changes. */
-const LASTING: ReadonlySet<string> = new Set(["no_model", UNAVAILABLE_CODES.failed]);
+const LASTING: ReadonlySet<string> = new Set(["no_model", "adapter_unavailable", UNAVAILABLE_CODES.failed]);
 
 /** What a client is told about any error; one that is not meant for it is only named as internal. */
 export function toApiError(error: unknown): ApiError {
@@ -119,6 +124,9 @@ export function toApiError(error: unknown): ApiError {
   if (error instanceof EngineRequestError) return invalidRequest(error.message);
   if (error instanceof EngineUnavailableError) {
     return new ApiError(503, UNAVAILABLE_CODES[error.state.status], error.message);
+  }
+  if (error instanceof AdapterUnavailableError) {
+    return new ApiError(503, "adapter_unavailable", "The adapter cannot be read any more; the server's log says why");
   }
   return new ApiError(500, "internal_error", "The server failed on this request; its log says why");
 }

@@ -42,7 +42,7 @@ export interface PromptUsage {
   readonly cachedTokens: number;
 }
 
-/** Answers in the making. `deltas` has to be iterated: what the engine holds for them is freed with its end. */
+/** Answers in the making. What the engine holds for them is freed when the deltas end, and at the latest with the request. */
 export interface Generation {
   readonly id: string;
   /** Unix time in seconds. */
@@ -99,17 +99,16 @@ export async function startGeneration(
     }),
   );
   const leave = admit(service, sources.length, maxSequences, lease);
-  const [first] = sources;
-  if (plan.grammar && first) {
-    try {
-      sources[0] = await primed(first, GRAMMAR_MS);
-    } catch (error) {
-      leave();
-      throw error;
-    }
-  }
-  const prompt = { tokens: plan.prompts.reduce((sum, { length }) => sum + length, 0), cachedTokens: 0 };
   const { request } = service;
+  const [first] = sources;
+  // The deltas of a client that goes before it reads any never begin, and so never end.
+  request.whenEnded(() => {
+    ended.abort();
+    first?.return().catch(() => {});
+    leave();
+  });
+  if (plan.grammar && first) sources[0] = await primed(first, GRAMMAR_MS);
+  const prompt = { tokens: plan.prompts.reduce((sum, { length }) => sum + length, 0), cachedTokens: 0 };
   Object.assign(request.facts, { model: plan.model, promptTokens: prompt.tokens });
   request.spend(prompt.tokens);
   async function* deltas(): AsyncGenerator<ChoiceDelta, void, void> {
@@ -141,7 +140,7 @@ export async function startGeneration(
   };
 }
 
-/** Lets the answers in, or gives their adapter back and throws an ApiError. The function it returns does both at their end. */
+/** Lets the answers in, or gives their adapter back and throws an ApiError. The function it returns does both, once. */
 function admit(
   { admission }: Service,
   count: number,

@@ -74,6 +74,30 @@ describe("listen", () => {
     }
   });
 
+  it("cancels an answer that comes when its client has gone", async () => {
+    const started = Promise.withResolvers<void>();
+    const cancelled = Promise.withResolvers<void>();
+    const listener = await listen({
+      hostname,
+      port: 0,
+      async fetch(request) {
+        const aborted = new Promise((resolve) => request.signal.addEventListener("abort", resolve));
+        started.resolve();
+        await aborted;
+        return new Response(new ReadableStream({ cancel: () => cancelled.resolve() }));
+      },
+    });
+    try {
+      const socket = createConnection({ host: hostname, port: listener.port });
+      socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+      await started.promise;
+      socket.destroy();
+      await cancelled.promise;
+    } finally {
+      await listener.close();
+    }
+  });
+
   it("says that a port is in use", async () => {
     const fetch = () => new Response();
     const first = await listen({ hostname, port: 0, fetch });

@@ -18,7 +18,7 @@ export interface Operation {
   readonly generates?: boolean;
   /** Says nothing of anyone's requests, as probes and documents: needs no key. */
   readonly open?: boolean;
-  /** Changes what is served: where there are admin keys, only for them. */
+  /** Changes what is served: once there are keys, only for admin keys. */
   readonly admin?: boolean;
   /** Statuses of errors of its own, besides those that follow from the fields above. */
   readonly errors?: readonly number[];

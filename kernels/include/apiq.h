@@ -30,7 +30,7 @@
 extern "C" {
 #endif
 
-#define APIQ_ABI_VERSION 1u
+#define APIQ_ABI_VERSION 2u
 
 #if defined(_WIN32)
 #define APIQ_API

@@ -46,6 +46,8 @@ interface Arrival {
   readonly room: "free" | "evict" | "wait";
   /** undefined while it is being read */
   read?: ReadAdapter;
+  /** There was no room, and no request has ended since. */
+  stuck?: boolean;
   /** undefined until there is room */
   copying?: { readonly place: Place; readonly upload: LoraUpload };
   readonly loaded?: PromiseWithResolvers<AdapterFinding>;
@@ -132,6 +134,7 @@ export class AdapterStore<T> implements Disposable {
     if (!adapter) return;
     if (this.#users.delete(user)) adapter.users--;
     this.#waiting.delete(user);
+    if (this.#current) this.#current.stuck = false;
     this.#dropUnused(adapter);
   }
 
@@ -142,6 +145,11 @@ export class AdapterStore<T> implements Disposable {
 
   get isBusy(): boolean {
     return this.#current !== undefined || this.#queue.length > 0 || this.#admitted.length > 0;
+  }
+
+  /** Whether `advance` can do nothing until a request ends. */
+  get isStuck(): boolean {
+    return this.#current?.stuck === true && this.#admitted.length === 0;
   }
 
   /** Settles when `advance` can do something; undefined where it can now, or nothing is to be done. */
@@ -263,8 +271,10 @@ export class AdapterStore<T> implements Disposable {
       }
       const leaving = room === "free" ? undefined : this.#leastRecentlyUsed();
       if (leaving) this.#remove(leaving);
-      else if (room === "wait") return;
-      else break;
+      else if (room === "wait") {
+        arrival.stuck = true;
+        return;
+      } else break;
     }
     this.#end(arrival);
   }

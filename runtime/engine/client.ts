@@ -48,6 +48,11 @@ export class EngineRequestError extends Error {
   override readonly name = "EngineRequestError";
 }
 
+/** An adapter that was loaded cannot be had again; the message is for who runs the server. */
+export class AdapterUnavailableError extends Error {
+  override readonly name = "AdapterUnavailableError";
+}
+
 /** An adapter that an engine has loaded. */
 export type KnownAdapter = AdapterSpec & { readonly found: AdapterFinding };
 
@@ -114,7 +119,8 @@ export class EngineClient {
    * Runs a request and yields what each engine step produced for it, the last item with `finish`. Outputs that arrive while
    * the caller is busy are merged into one item, so a slow caller costs at most its own request's tokens. Ending the loop
    * early or aborting `signal` aborts the request in the engine; an aborted loop ends without an item of finish "abort".
-   * Throws EngineUnavailableError when no engine is ready or it dies, EngineRequestError when it refuses the request.
+   * Throws EngineUnavailableError when no engine is ready or it dies, EngineRequestError when it refuses the request,
+   * AdapterUnavailableError when the adapter that it names cannot be read again.
    */
   async *generate(request: EngineRequest, signal?: AbortSignal): AsyncGenerator<EngineOutput, void, void> {
     const connection = this.#connection;
@@ -131,8 +137,10 @@ export class EngineClient {
       connection.send({ type: "add", request });
       for (let output = await queue.next(); output; output = await queue.next()) {
         finished = output.finish !== undefined;
-        if (output.finish === "error")
-          throw new EngineRequestError(output.error ?? "The engine could not run the request");
+        if (output.finish === "error") {
+          const Failure = output.unavailable ? AdapterUnavailableError : EngineRequestError;
+          throw new Failure(output.error ?? "The engine could not run the request");
+        }
         yield output;
         if (finished) return;
       }

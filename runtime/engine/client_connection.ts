@@ -82,6 +82,7 @@ export class EngineConnection {
       (error) => {
         // A socket error (it has a code) is how a death looks from here, and the exit code says more; others are faults of frames.
         if (error && !("code" in error)) this.#failure ??= error.message;
+        if (this.#ended) return;
         this.#dying = setTimeout(() => this.child?.kill("SIGKILL"), DYING_MS);
       },
     );

@@ -53,7 +53,7 @@ interface PendingOutput extends EngineOutput {
 /** In place: copying what is there at every step would cost a reader that is far behind the square of its answer's length. */
 function append(
   pending: PendingOutput,
-  { tokens, logprobs, finish, error, sharedTokens, queueSeconds }: EngineOutput,
+  { tokens, logprobs, finish, error, unavailable, sharedTokens, queueSeconds }: EngineOutput,
 ): void {
   for (const token of tokens) pending.tokens.push(token);
   if (logprobs) {
@@ -64,4 +64,5 @@ function append(
   if (queueSeconds !== undefined) pending.queueSeconds = queueSeconds;
   if (finish) pending.finish = finish;
   if (error !== undefined) pending.error = error;
+  if (unavailable) pending.unavailable = true;
 }

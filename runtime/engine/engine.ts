@@ -83,7 +83,7 @@ export class Engine implements EngineCore {
   waiting(): Promise<void> | undefined {
     if (this.#scheduler.running + this.#scheduler.waiting > 0 || this.#grammars.hasStarted) return undefined;
     const [grammar, adapter] = [this.#grammars.progress(), this.#adapters.progress()];
-    if (this.#adapters.isBusy && !adapter) return undefined;
+    if (this.#adapters.isBusy && !adapter && !this.#adapters.isStuck) return undefined;
     return grammar && adapter ? Promise.race([grammar, adapter]) : (grammar ?? adapter);
   }
 
@@ -92,7 +92,7 @@ export class Engine implements EngineCore {
     const outputs: EngineOutput[] = [];
     for (const { user: sequence, slot, error } of this.#adapters.takeAdmitted()) {
       if (error === undefined) this.#start(sequence, slot);
-      else outputs.push(this.#fail(sequence, error));
+      else outputs.push({ ...this.#fail(sequence, error), unavailable: true });
     }
     for (const { sequence, error } of this.#grammars.takeStarted()) {
       if (this.#sequences.get(sequence.request.id) !== sequence) continue;
@@ -142,7 +142,7 @@ export class Engine implements EngineCore {
   stats(): EngineStats {
     return {
       running: this.#scheduler.running,
-      waiting: this.#scheduler.waiting,
+      waiting: this.#sequences.size - this.#scheduler.running,
       kvBlocksUsed: this.#blocks.used,
       kvBlocksTotal: this.#blocks.total,
       kvBlockSize: KV_BLOCK_SIZE,

@@ -70,6 +70,8 @@ export interface EngineOutput {
   finish?: FinishReason;
   /** With finish "error": what a user may read. */
   error?: string;
+  /** Likewise: the request is not at fault, but its adapter's files, and `error` is for who runs the server. */
+  unavailable?: boolean;
 }
 
 /** What the engine knows about the model it serves; sent once it is loaded. */

@@ -32,7 +32,7 @@ const SAVE_SECONDS = 120;
 /** Dropout's masks are numbered: more than a step has batches. */
 const DRAWS_PER_STEP = 2 ** 16;
 const EMULATED =
-  "--compute bf16 needs AVX-512 BF16 to be fast: this processor gives the same result, no sooner than with f32.";
+  "--compute bf16 needs AVX-512 BF16 to be fast: this instruction set gives the same result, no sooner than with f32.";
 /** Steps of which the first and the last loss of a run are means. */
 const ENDS = 10;
 

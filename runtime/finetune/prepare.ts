@@ -1,13 +1,13 @@
 /** Everything that a run needs, opened and checked: no weight is read and nothing is written. */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import type { JsonObject } from "../formats/json.ts";
 import { type AdapterSource, type Checkpoint, openCheckpoint } from "../formats/mod.ts";
 import { type DecoderConfig, parseConfig } from "../models/config.ts";
 import { refuseExisting, refuseInside } from "../quantize/partial_folder.ts";
 import { hasTokenizer, openTokenizer } from "../tokenizer/mod.ts";
-import { type Dataset, type Example, readDataset, readMixture, splitValidation } from "./data/mod.ts";
+import { type DataFile, type Dataset, type Example, readDataset, readMixture, splitValidation } from "./data/mod.ts";
 import { otherArchitecture } from "./first_weights.ts";
 import type { FinetuneOptions } from "./options.ts";
 import type { Schedule } from "./schedule.ts";
@@ -145,6 +145,7 @@ function readData({ model, data: given, validation, settings }: FinetuneOptions,
   const { files, ...how } = given;
   const reading = { ...how, tokenizer, vocabSize, maxLength: settings.length };
   const data = readMixture(files, reading, settings.seed);
+  checkHeldOut(validation, files);
   const other = validation.file === null ? [] : [readDataset({ ...reading, file: validation.file })];
   const { holdOut } = validation;
   const amount = holdOut < 1 ? { fraction: holdOut } : { count: holdOut };
@@ -159,6 +160,17 @@ function readData({ model, data: given, validation, settings }: FinetuneOptions,
     validation: other[0]?.examples ?? split.validation,
     notes: [...data, ...other].flatMap(dataNotes),
   };
+}
+
+/** @throws where examples that are held out would be trained on, as copies */
+function checkHeldOut({ file, holdOut }: FinetuneOptions["validation"], files: readonly DataFile[]): void {
+  if (file !== null || holdOut === 0) return;
+  const paths = files.map(({ file }) => resolve(file));
+  const twice = paths.find((path, i) => paths.indexOf(path) !== i);
+  if (twice === undefined) return;
+  throw new RangeError(
+    `Cannot hold out examples of ${twice}: it is given twice, so their copies would be trained on; give --val-data FILE`,
+  );
 }
 
 function dataNotes({ file, examples, skipped, truncated, dropped }: Dataset): string[] {

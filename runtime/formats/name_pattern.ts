@@ -7,9 +7,11 @@ export interface NamePattern {
   readonly value: number;
 }
 
-/** Patterns come from strangers and a backtracking regex can run for ever: this bounds them, names stay under 100 characters. */
+/** Patterns come from strangers and a backtracking regex can run for ever: these bound it. */
 const MAX_LENGTH = 500;
-const MAX_REPEATS = 3;
+const MAX_WAYS = 4e6;
+/** A repeat can end behind any character of a name. */
+const NAME_LENGTH = 100;
 const REPEATED_GROUP = /\)[*+{]/;
 
 /**
@@ -39,8 +41,10 @@ export function parseRegex(pattern: string, whole: (pattern: string) => string, 
   const fail = (reason: string, expected: string): FormatError =>
     new FormatError("use", { file, reason, received: pattern, expected });
   if (isCostly(pattern))
-    throw fail(`too complicated a pattern in ${key}`, `at most ${MAX_REPEATS} repeats, none of a group`);
+    throw fail(`too complicated a pattern in ${key}`, "at most 3 repeats, none of a group, and few choices");
   try {
+    // By itself first: its brackets are not to close those around it.
+    new RegExp(pattern);
     return new RegExp(whole(pattern));
   } catch {
     throw fail(`bad pattern in ${key}`, "a regular expression");
@@ -48,6 +52,20 @@ export function parseRegex(pattern: string, whole: (pattern: string) => string, 
 }
 
 function isCostly(pattern: string): boolean {
-  const repeats = pattern.match(/[*+{]/g)?.length ?? 0;
-  return pattern.length > MAX_LENGTH || repeats > MAX_REPEATS || REPEATED_GROUP.test(pattern);
+  return pattern.length > MAX_LENGTH || REPEATED_GROUP.test(pattern) || waysToMatch(pattern) > MAX_WAYS;
+}
+
+/** More than all ways in which a matcher could go through a name: its choices at every repeat, option and alternative, multiplied. */
+function waysToMatch(pattern: string): number {
+  let ways = 1;
+  /** Alternatives of the groups that are open. */
+  const open = [1];
+  for (const [part] of pattern.matchAll(/\\.|\[(?:\\.|[^\]])*\]|\(\?|[*+{?()|]/g)) {
+    if (part.startsWith("(")) open.push(1);
+    else if (part === "|") open[open.length - 1]!++;
+    else if (part === ")") ways *= open.length > 1 ? open.pop()! : 1;
+    else if (part === "?") ways *= 2;
+    else if (part.length === 1) ways *= NAME_LENGTH;
+  }
+  return open.reduce((product, alternatives) => product * alternatives, ways);
 }

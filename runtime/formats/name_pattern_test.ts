@@ -20,6 +20,9 @@ describe("parsePatterns", () => {
   it("reads keys as regular expressions, the first match counting", () => {
     assertEquals(value({ "layers\\.[02]\\..*": 1, "(up|down)_proj": 2, down_proj: 3 }), 2);
     assertEquals(value({ "layers\\.\\d+\\.mlp\\..*": 4 }), 4);
+    const layers = Array.from({ length: 80 }, (_, layer) => layer).join("|");
+    assertEquals(value({ [`model\\.layers\\.(${layers})\\..*\\.(up|down)_proj`]: 5 }), 5);
+    assertEquals(value({ "model\\.layers\\.(?:0|1)\\.[^.|(]+\\.down_proj": 6 }), 6);
   });
 
   it("has no patterns where there is no setting", () => {
@@ -31,7 +34,11 @@ describe("parsePatterns", () => {
     assertFormatError(() => value([]), "bad rank_pattern, received array, expected object");
     assertFormatError(() => value({ a: 0 }), "bad value in rank_pattern, received 0");
     assertFormatError(() => value({ "(": 1 }), "bad pattern in rank_pattern");
-    for (const costly of ["(a+)+$", "(a|a)*b", ".*.*.*.*x", "a".repeat(600)]) {
+    assertFormatError(() => value({ "a)|(.*": 1 }), "bad pattern in rank_pattern");
+    for (const costly of [
+      ...["(a+)+$", "(a|a)*b", ".*.*.*.*x", "a".repeat(600)],
+      ...[`${"(.|.)".repeat(25)}!`, `${".?".repeat(25)}!`, `${"(?:.|.)".repeat(25)}!`],
+    ]) {
       assertFormatError(() => value({ [costly]: 1 }), "too complicated a pattern");
     }
   });

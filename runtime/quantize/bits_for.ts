@@ -34,6 +34,16 @@ export function bitsByModule(
   return new Map(entries);
 }
 
+/** @throws {RangeError} where a normal-float table would have to have 256 entries, for any of the linears */
+export function checkTableBits(
+  method: string,
+  { base, bits }: Pick<MethodSettings, "base" | "bits">,
+  others: Iterable<number>,
+): void {
+  if (base !== "nf" || ![bits, ...others].includes(8)) return;
+  throw new RangeError(`Cannot quantize with ${method}: received 8 bits, expected 2, 3 or 4 over normal-float`);
+}
+
 /** Those of one linear. */
 export function bitsOf(
   { settings, bitsFor }: Pick<BlockJob, "settings" | "bitsFor">,

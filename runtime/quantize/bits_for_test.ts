@@ -2,7 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { Context } from "../../ffi/mod.ts";
 import { blockLinears } from "../models/weights.ts";
-import { bitsByModule, parseBitsFor } from "./bits_for.ts";
+import { bitsByModule, checkTableBits, parseBitsFor } from "./bits_for.ts";
 import { testJob } from "./methods/test_job.ts";
 import { METHODS } from "./registry.ts";
 import type { SourceLinear } from "./source.ts";
@@ -13,6 +13,18 @@ const linears = [0, 1, 2].flatMap((layer) =>
 );
 
 describe("--bits-for", () => {
+  it("gives no linear more bits than a table of normal-float has", () => {
+    const message = "Cannot quantize with loftq: received 8 bits, expected 2, 3 or 4 over normal-float";
+    for (const [bits, others] of [
+      [8, []],
+      [2, [4, 8]],
+    ] as const) {
+      assertThrows(() => checkTableBits("loftq", { base: "nf", bits }, others), RangeError, message);
+      checkTableBits("loftq", { base: "affine", bits }, others);
+    }
+    checkTableBits("loftq", { base: "nf", bits: 3 }, [2, 4]);
+  });
+
   it("reads a pattern and its bits", () => {
     assertEquals(parseBitsFor("model.layers.*.mlp.up_proj=4"), { pattern: "model.layers.*.mlp.up_proj", bits: 4 });
     for (const text of ["model=5", "=4", "model", "model=4x", ""]) {

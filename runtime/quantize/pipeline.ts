@@ -13,7 +13,7 @@ import type { JsonObject } from "../formats/json.ts";
 import type { DecoderConfig } from "../models/config.ts";
 import { type BlockWeights, blockLinears } from "../models/weights.ts";
 import { type Assembled, assemble, type StoredTable } from "./assemble.ts";
-import { type BitsFor, bitsByModule } from "./bits_for.ts";
+import { type BitsFor, bitsByModule, checkTableBits } from "./bits_for.ts";
 import { type BlockFile, type BlockRecord, readBlock, writeBlock } from "./block_file.ts";
 import { applyStored, asStored } from "./block_forward.ts";
 import { type Calibration, readCalibration } from "./calibration.ts";
@@ -116,10 +116,12 @@ export function prepare(options: QuantizeOptions): Prepared {
   }
   const { data } = calibration;
   const { vocabSize } = source.config;
+  const bitsFor = bitsByModule(linears, options.bitsFor);
+  if (method.uses.includes("base")) checkTableBits(method.name, settings, bitsFor.values());
   return {
     source,
     kept,
-    bitsFor: bitsByModule(linears, options.bitsFor),
+    bitsFor,
     calibration:
       method.needsCalibration && data !== null
         ? readCalibration({ ...calibration, data }, options.source, vocabSize, settings.seed)

@@ -23,7 +23,7 @@ function highWaterMark(pid) {
 function cpuTime(pid) {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    // Behind the name, which may hold anything, come the state and the third field of the file.
+    // Behind the name, which may hold anything, comes the state, the third field of the file.
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
   } catch {

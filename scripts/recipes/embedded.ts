@@ -3,15 +3,13 @@
  * model alone and the train splits of the shared data (embedded/recipe.ts says how). Takes many hours; however it was stopped, the
  * same command goes on. Exits with 1 where the model does not pass its gates.
  */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { join, resolve } from "node:path";
 import process from "node:process";
 import type { Command, FlagValues } from "../../runtime/cli/command.ts";
 import { COMPUTES } from "../../runtime/ops/training.ts";
 import { FULL_BUDGET } from "./embedded/measure.ts";
 import { type RecipeOptions, type RecipeSettings, runRecipe } from "./embedded/recipe.ts";
-import { runCommand } from "./recipe_command.ts";
+import { runCommand, runScript } from "./recipe_command.ts";
 
 const ROOT = resolve(import.meta.dirname, "..", "..");
 
@@ -29,7 +27,13 @@ const FLAGS = {
     placeholder: "DIR",
   },
   chats: { type: "string", summary: "FILE that self_chats.ts made, instead of making chats", placeholder: "FILE" },
-  count: { type: "integer", summary: "chats to make", default: 4000, min: 1 },
+  count: { type: "integer", summary: "chats to make; about one of ten is held out", default: 4000, min: 1 },
+  heldOut: {
+    type: "integer",
+    summary: "held-out chats that the model is judged by",
+    default: FULL_BUDGET.chats,
+    min: 1,
+  },
   rank: { type: "integer", summary: "rank of the LoRA", default: 16, min: 0 },
   bitsFor: {
     type: "string",
@@ -80,7 +84,7 @@ const COMMAND: Command<typeof FLAGS> = {
       settings: settingsOf(flags),
       threads,
       note: (text) => out.note(text),
-      run: (program, args) => run(program, args, signal),
+      run: (program, args) => runScript(scriptOf(program), args, signal),
     });
     return passed ? 0 : 1;
   },
@@ -108,24 +112,12 @@ function settingsOf(flags: Flags): RecipeSettings {
       gsm8k: flags.gsm8k,
       arithmetic: flags.arithmetic,
     },
-    gates: FULL_BUDGET,
+    gates: { ...FULL_BUDGET, chats: flags.heldOut },
   };
 }
 
-/** In a process of its own, whose output is this one's; Ctrl-C reaches it. */
-async function run(
-  program: Parameters<RecipeOptions["run"]>[0],
-  args: readonly string[],
-  signal: AbortSignal,
-): Promise<number> {
-  signal.throwIfAborted();
-  const script = program === "apiq" ? join(ROOT, "scripts", "apiq.ts") : join(import.meta.dirname, `${program}.ts`);
-  const child = spawn(process.execPath, [script, ...args], { stdio: "inherit" });
-  const stop = (): boolean => child.kill("SIGINT");
-  signal.addEventListener("abort", stop);
-  const [code] = (await once(child, "close")) as [number | null];
-  signal.removeEventListener("abort", stop);
-  return code ?? 1;
+function scriptOf(program: Parameters<RecipeOptions["run"]>[0]): string {
+  return program === "apiq" ? join(ROOT, "scripts", "apiq.ts") : join(import.meta.dirname, `${program}.ts`);
 }
 
 process.exit(await runCommand("scripts/recipes/embedded.ts", COMMAND));

@@ -9,14 +9,13 @@
  */
 import { existsSync } from "node:fs";
 import process from "node:process";
-import { type Command, type FlagValues, UsageError } from "../../runtime/cli/command.ts";
-import { parseArguments } from "../../runtime/cli/flags.ts";
+import type { Command, FlagValues } from "../../runtime/cli/command.ts";
 import { formatDuration } from "../../runtime/cli/format.ts";
-import { commandHelp } from "../../runtime/cli/help.ts";
-import { Output } from "../../runtime/cli/output.ts";
+import type { Output } from "../../runtime/cli/output.ts";
 import { EngineClient } from "../../runtime/engine/client.ts";
 import { writeFileAtomically } from "../../runtime/formats/atomic.ts";
 import { openTokenizer } from "../../runtime/tokenizer/mod.ts";
+import { runCommand } from "./recipe_command.ts";
 import { type Candidate, type CandidateSettings, CHECKS } from "./self_chats/candidate.ts";
 import { CandidateLog } from "./self_chats/candidate_log.ts";
 import { type GenerationProgress, generateChats } from "./self_chats/generate_chats.ts";
@@ -174,29 +173,4 @@ class Clock {
   }
 }
 
-async function main(): Promise<number> {
-  const out = new Output(process.stdout, process.stderr, process.env);
-  const args = process.argv.slice(2);
-  if (args.includes("--help")) {
-    out.line(commandHelp("bun", { ...COMMAND, name: "scripts/recipes/self_chats.ts" }, out));
-    return 0;
-  }
-  const interrupted = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => interrupted.abort());
-  try {
-    const { flags, given, positionals } = parseArguments(COMMAND, args);
-    return await COMMAND.run({
-      flags: flags as FlagValues<typeof FLAGS>,
-      given,
-      positionals,
-      out,
-      isTerminal: out.isTerminal,
-      signal: interrupted.signal,
-    });
-  } catch (error) {
-    out.error(error instanceof Error ? error.message : String(error));
-    return error instanceof UsageError ? 2 : 1;
-  }
-}
-
-process.exit(await main());
+process.exit(await runCommand("scripts/recipes/self_chats.ts", COMMAND));

@@ -6,6 +6,9 @@ import { ADAPTER_FLAGS } from "../adapters/flags.ts";
 /** Settings in the working folder that are read without being asked for. */
 export const DEFAULT_FILE = "apiq.toml";
 
+/** What a timer can wait; one that is to wait longer goes off at once. */
+const MAX_SECONDS = 2_147_483;
+
 export const SERVE_FLAGS = {
   model: { type: "string", summary: "folder of the model", placeholder: "DIR" },
   host: { type: "string", summary: "address to listen on", placeholder: "ADDRESS", default: "127.0.0.1" },
@@ -30,8 +33,20 @@ export const SERVE_FLAGS = {
   },
   // A million tokens of text; a longer conversation fits no model here.
   maxBody: { type: "bytes", summary: "largest request body", default: "4M", min: 1024 },
-  bodyTimeout: { type: "integer", summary: "seconds in which a request's body must have come", default: 30, min: 1 },
-  requestTimeout: { type: "integer", summary: "seconds that an answer may take; 0: any", default: 3600, min: 0 },
+  bodyTimeout: {
+    type: "integer",
+    summary: "seconds in which a request's body must have come",
+    default: 30,
+    min: 1,
+    max: MAX_SECONDS,
+  },
+  requestTimeout: {
+    type: "integer",
+    summary: "seconds that an answer may take; 0: any",
+    default: 3600,
+    min: 0,
+    max: MAX_SECONDS,
+  },
   maxQueue: { type: "integer", summary: "answers that may wait; more are refused with 429", default: 256, min: 0 },
   requestsPerMinute: { type: "integer", summary: "requests a minute with one key (default: any)", min: 1 },
   tokensPerMinute: {
@@ -45,6 +60,7 @@ export const SERVE_FLAGS = {
     summary: "seconds that running answers have after Ctrl-C or SIGTERM",
     default: 30,
     min: 0,
+    max: MAX_SECONDS,
   },
   logFormat: {
     type: "string",

@@ -84,6 +84,13 @@ describe("settings", () => {
       ['port = "80"', 'port: received "80", expected a whole number, at least 0, at most 65535'],
       ["port = 70000", "port: received 70000, expected a whole number"],
       ["port = 1.5", "received 1.5"],
+      // What a timer takes for no time at all.
+      [
+        "body-timeout = 2147484",
+        "body-timeout: received 2147484, expected a whole number, at least 1, at most 2147483",
+      ],
+      ["request-timeout = 2147484", "request-timeout: received 2147484"],
+      ["drain-timeout = 2147484", "drain-timeout: received 2147484"],
       ["max-body = 'lots'", 'max-body: received "lots", expected a size such as 512M or 2G, at least 1024'],
       ["device = 'gpu'", 'device: received "gpu", expected one of auto, cpu, cuda'],
       ["log-prompts = 'yes'", 'log-prompts: received "yes", expected true or false'],

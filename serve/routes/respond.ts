@@ -1,5 +1,6 @@
 /** How every route that generates answers: whole, or as a stream of events, until it is done or its client is gone. */
 import type { Context } from "hono";
+import { AdapterUnavailableError } from "../../runtime/engine/client.ts";
 import { toApiError } from "../errors.ts";
 import type { Service } from "../service.ts";
 import { eventStream, type ServerEvent } from "../sse.ts";
@@ -48,5 +49,7 @@ export async function respond(
 
 /** Errors that are not a client's go to the log. */
 export function logUnexpected({ log, request }: Service, error: unknown): void {
-  if (toApiError(error).status === 500) log.error({ requestId: request.id, error }, "unexpected error");
+  if (error instanceof AdapterUnavailableError) {
+    log.warn({ requestId: request.id, reason: error.message }, "adapter unavailable");
+  } else if (toApiError(error).status === 500) log.error({ requestId: request.id, error }, "unexpected error");
 }

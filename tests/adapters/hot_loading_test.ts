@@ -5,8 +5,10 @@ import { join } from "node:path";
 import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { Engine } from "../../runtime/engine/engine.ts";
+import { createByteModel } from "../fixtures/byte_model.ts";
 import { writeTinyAdapter } from "../fixtures/tiny_adapter.ts";
 import { createTinyModel, type TinyModel } from "../fixtures/tiny_model.ts";
+import { until } from "../http/until.ts";
 import { collect, LIMITS, loadTiny, openEngine, request, run, stepUntil, whileStepping } from "./engine.ts";
 
 let tiny: TinyModel;
@@ -130,13 +132,40 @@ describe("adapters loaded while the engine runs", () => {
     engine.add(request("b0", "b", { maxTokens: 40 }));
     await stepUntil(engine, () => engine.stats().generatedTokens > 1);
     engine.add(request("a0", "a"));
-    await stepUntil(engine, () => engine.stats().adapters.waiting.length === 1 && !engine.waiting());
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    await stepUntil(engine, () => engine.stats().generatedTokens > 20);
-    engine.add(request("b1", "b"));
+    // Others get in until its adapter is read and wants the room.
+    const isHeldBack = () => {
+      engine.add(request("b1", "b"));
+      if (engine.stats().adapters.waiting.includes("b")) return true;
+      engine.abort("b1");
+      return false;
+    };
+    await until(isHeldBack, "a request that comes later is held back");
     const order: string[] = [];
     for (const output of await stepUntil(engine, () => !engine.hasWork())) if (output.finish) order.push(output.id);
     assertEquals(order, ["b0", "a0", "b1"]);
+  });
+
+  it("that wait for room count as waiting, and keep nobody busy while a grammar is compiled", async () => {
+    using model = await createByteModel();
+    const dir: Record<string, string> = {};
+    for (const name of ["a", "b"]) dir[name] = await writeTinyAdapter(model.dir, join(model.dir, name), { seed: 1 });
+    using engine = openEngine(model.dir, { hotAdapters: { ...LIMITS, max: 1 } });
+    for (const key of ["a", "b"]) await whileStepping(engine, engine.loadAdapter({ key, dir: dir[key]! }));
+    engine.add(request("b", "b", { grammar: { type: "ebnf", grammar: "root ::= [a-z]{40}" } }));
+    engine.add(request("a", "a"));
+    assertEquals([engine.stats().running, engine.stats().waiting], [0, 2]);
+    let steps = 0;
+    const begun = await stepUntil(engine, () => engine.stats().generatedTokens > 0 || steps++ > 50);
+    assertEquals([engine.stats().running, engine.stats().waiting], [1, 1], `${steps} steps without a token`);
+    const ended = [...begun, ...(await stepUntil(engine, () => !engine.hasWork()))];
+    assertEquals(
+      ended.flatMap(({ id, finish }) => (finish ? [[id, finish]] : [])),
+      [
+        ["b", "length"],
+        ["a", "length"],
+      ],
+    );
+    assertEquals(engine.stats().waiting, 0);
   });
 
   it("that were changed since they were loaded do not come back as something else", async () => {
@@ -145,7 +174,10 @@ describe("adapters loaded while the engine runs", () => {
     await whileStepping(engine, engine.loadAdapter({ key: "changing", dir }));
     await whileStepping(engine, engine.loadAdapter({ key: "b", dir: dirs.b! }));
     await writeTinyAdapter(tiny.dir, dir, { seed: 9 });
-    assertStringIncludes(String((await run(engine, [request("r", "changing")])).r), "have changed since it was loaded");
+    engine.add(request("r", "changing"));
+    const [output] = await stepUntil(engine, () => !engine.hasWork());
+    assertStringIncludes(String(output?.error), "have changed since it was loaded");
+    assertEquals([output?.finish, output?.unavailable], ["error", true]);
     await writeTinyAdapter(tiny.dir, dir, { seed: 8 });
     assertEquals((await run(engine, [request("r", "changing")])).r?.length, 12);
   });

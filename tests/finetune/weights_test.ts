@@ -38,6 +38,16 @@ function options(
 }
 
 describe("finetune --train-weights", () => {
+  it("holds out no examples whose copies are trained on", async () => {
+    using dense = await createDenseModel();
+    using folder = temporaryFolder();
+    const model = await packed(dense.dir, folder.dir, "rtn", { bits: 3, group: 32 });
+    const of = options(model, folder.dir, { maxSteps: 1 });
+    const [file] = of.data.files;
+    const twice = { ...of, data: { ...of.data, files: [file!, { ...file!, amount: 2 }] } };
+    await assertRejects(() => finetune(twice), RangeError, "it is given twice");
+  });
+
   it("begins as the packed model, to the last bit, wherever the weights come from", async () => {
     using dense = await createDenseModel();
     using folder = temporaryFolder();

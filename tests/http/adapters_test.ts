@@ -163,6 +163,21 @@ for (const runtime of RUNTIMES) {
       for (const name of ["u", "v"]) await unload(name);
     });
 
+    it("that cannot come back, as their files are gone, are no fault of the requests that name them", async () => {
+      cpSync(join(root, "first"), join(root, "gone"), { recursive: true });
+      assertEquals((await load("gone", "gone")).status, 200);
+      for (const name of ["u", "v"]) assertEquals((await load(name, "first")).status, 200);
+      rmSync(join(root, "gone"), { recursive: true });
+      const request = { model: "gone", prompt: "What is this?" };
+      const message = await assertRefused(ask("/v1/completions", request), 503, "adapter_unavailable");
+      assert(!message.includes(root), message);
+      const body = JSON.stringify({ ...request, stream: true });
+      const stream = await fetch(`${server.url}/v1/completions`, { method: "POST", body });
+      assertStringIncludes(await stream.text(), message);
+      assertMatch(server.output(), /warn.*adapter unavailable|adapter unavailable.*warn/i);
+      for (const name of ["gone", "u", "v"]) await unload(name);
+    });
+
     it("appear when their folder does in the watched one, and change when it does", async () => {
       const put = (from: string) => {
         cpSync(join(root, from), join(folder, "new"), { recursive: true });
@@ -207,7 +222,7 @@ interface Load {
 
 describe("a load while another one runs", () => {
   const root = mkdtempSync(join(tmpdir(), "apiq-slow-adapters-"));
-  writeFileSync(join(root, "adapter_config.json"), JSON.stringify({ ms: 500 }));
+  writeFileSync(join(root, "adapter_config.json"), JSON.stringify({ ms: 3000 }));
   const server = useFakeServer("bun", ["--adapter-root", root]);
   afterAll(() => rmSync(root, { recursive: true }));
 

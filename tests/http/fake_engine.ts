@@ -4,6 +4,7 @@
  *
  *     say TEXT      TEXT, one byte per step
  *     slow TEXT     the same, 20 ms a step
+ *     late TEXT     the same, half a second a step
  *     forever       "x" until max_tokens
  *     flood         the same, 500 tokens a step
  *     die           the process kills itself after three tokens
@@ -174,6 +175,8 @@ function script(request: EngineRequest, messages: number, last: string): Omit<Ru
       return { ...plain, answer: bytes(rest) };
     case "slow":
       return { ...plain, answer: bytes(rest), stepMs: 20 };
+    case "late":
+      return { ...plain, answer: bytes(rest), stepMs: 500 };
     case "forever":
       return { ...plain, answer: bytes("x"), endless: true };
     case "flood":

@@ -110,6 +110,57 @@ for (const runtime of RUNTIMES) {
       assertEquals((await post("/v1/chat/completions", chat({}))).status, 200);
     });
 
+    it("gives a place in a queue of none back when a client vanishes before its answer begins", async () => {
+      const args = ["--model", model.dir, "--engine", FAKE_ENGINE, "--served-model-name", "fake"];
+      const narrow = await startServerProcess(runtime, [...args, "--max-sequences", "1", "--max-queue", "0"]);
+      const ask = (path: string, more: object, signal?: AbortSignal) =>
+        fetch(`${narrow.url}${path}`, {
+          method: "POST",
+          body: JSON.stringify({ model: "fake", ...more }),
+          ...(signal && { signal }),
+        });
+      // A full queue is said before the request is read.
+      const isFull = async () => (await ask("/v1/completions", {})).status === 429;
+      // An answer with a grammar has no head before its first token.
+      const jsonSchema = { name: "x", schema: { type: "object" } };
+      const messages = [{ role: "user", content: "late x" }];
+      const whole = { messages, response_format: { type: "json_schema", json_schema: jsonSchema } };
+      const response = { input: "late x", text: { format: { type: "json_schema", ...jsonSchema } }, stream: true };
+      try {
+        for (const [path, request] of [
+          ["/v1/chat/completions", { ...whole, stream: true }],
+          ["/v1/chat/completions", whole],
+          ["/v1/responses", response],
+        ] as const) {
+          const gone = new AbortController();
+          const asked = ask(path, request, gone.signal).then(
+            ({ status }) => status,
+            () => "gone",
+          );
+          await until(isFull, "its place is taken");
+          gone.abort();
+          assertEquals(await asked, "gone");
+          await until(async () => !(await isFull()), `its place is free again (${path})`, 5000);
+        }
+      } finally {
+        await narrow.stop();
+      }
+    });
+
+    it("takes a body in chunks that breaks off for the client's mistake", async () => {
+      const length = server.output().length;
+      const socket = await connect();
+      socket.write(
+        'POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\na\r\n{"prompt":\r\n',
+      );
+      await until(async () => (await fetch(`${server.url}/health`)).status === 200, "it is read");
+      socket.destroy();
+      const log = () => server.output().slice(length);
+      await until(() => /\/tokenize.*\n/.test(log()), "the request has ended");
+      assert(!log().includes("unexpected error"), log());
+      assertMatch(log(), /"status":400/);
+    });
+
     it("frees everything when a crowd of clients vanishes at once", async () => {
       const body = chat({ messages: [{ role: "user", content: "forever" }], stream: true, n: 4 });
       const sockets = await Promise.all(Array.from({ length: CROWD }, connect));

@@ -37,6 +37,7 @@ inline GemmPlan plan(ContextBase& context, const apiq_gemm_args& args) {
   APIQ_REQUIRE(args.transpose_a <= 1, "transpose_a: received %u, expected 0 or 1", args.transpose_a);
   APIQ_REQUIRE(args.transpose_b <= 1, "transpose_b: received %u, expected 0 or 1", args.transpose_b);
   APIQ_REQUIRE(args.compute <= APIQ_COMPUTE_BF16, "compute: received %u, expected an APIQ_COMPUTE_*", args.compute);
+  require_zero(args.reserved, "reserved");
   require_finite(args.alpha, "alpha");
   require_finite(args.beta, "beta");
   const bool ta = args.transpose_a != 0;

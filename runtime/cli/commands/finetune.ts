@@ -150,9 +150,9 @@ export const finetuneCommand = defineCommand({
   name: "finetune",
   summary: "train LoRA on a model's packed weights, or the weights, with data or a teacher",
   description: [
-    "MODEL stays as it is: its weights are frozen and stay packed. FILE holds chats ({messages}), instructions ({instruction,",
-    "input, output}), questions ({question, answer}) or texts ({text}), one JSON object a line or all in an array, or is plain",
-    "text. DIR becomes an adapter that apiq serve and peft load, or with --train-scales and --train-weights another model;",
+    "MODEL's folder stays as it is, and its weights stay packed unless they train. FILE holds chats ({messages}), instructions",
+    "({instruction, input, output}), questions ({question, answer}) or texts ({text}), one JSON object a line or all in an array, or",
+    "is plain text. DIR becomes an adapter that apiq serve and peft load, or with --train-scales and --train-weights another model;",
     "DIR.partial holds the run's state until then, and the same command continues from it, to the same bytes, however the run",
     "ended. train.jsonl and report.html say how it went.",
   ].join("\n"),

@@ -33,9 +33,6 @@ export const loftqMethod: QuantizationMethod = {
     const { context, block, layer, kept, init, report } = job;
     const result = new Map<string, QuantizedLinear>();
     const linears = blockLinears(block).filter((linear) => !kept.has(linear));
-    if (job.settings.base === "nf" && linears.some((linear) => bitsOf(job, linear) === 8)) {
-      throw new RangeError("Cannot quantize with loftq: received 8 bits, expected 2, 3 or 4 over normal-float");
-    }
     const steps = linears.length;
     for (const [step, linear] of linears.entries()) {
       const settings = { ...job.settings, bits: bitsOf(job, linear) };

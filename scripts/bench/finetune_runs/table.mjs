@@ -74,7 +74,7 @@ export function renderTable(results) {
     ({ results }) => results.length > 0,
   );
   return [
-    "SmolLM2-135M-Instruct in 2 bits with a LoRA of rank 64 on every linear, before → after finetuning.",
+    "SmolLM2-135M-Instruct in full precision and in 2 bits, a LoRA of rank 64 on every linear, before → after finetuning.",
     ...TASKS.flatMap((task) => describeTask(task, results)),
     machinesOf(results),
     "",

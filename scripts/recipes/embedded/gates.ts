@@ -1,5 +1,12 @@
 /** What the embedded model must reach, and whether it does. */
-import { type Compared, compare, type MeasureOptions, type ModelMeasures, measureModel } from "./measure.ts";
+import {
+  type Compared,
+  compare,
+  enoughChats,
+  type MeasureOptions,
+  type ModelMeasures,
+  measureModel,
+} from "./measure.ts";
 
 export const GATES = {
   /** Of everything in the model's folder. */
@@ -11,6 +18,8 @@ export const GATES = {
 } as const;
 
 export interface GateReport {
+  /** How many held-out chats were answered and compared. */
+  readonly chats: number;
   readonly reference: ModelMeasures;
   /** By folder, in the order in which they were given. */
   readonly models: Readonly<Record<string, ModelMeasures & Compared & { readonly ratio: number }>>;
@@ -20,6 +29,7 @@ export interface GateReport {
 
 /** @param models the last one is what is judged; those before it show the way there */
 export async function runGates(models: readonly string[], options: MeasureOptions): Promise<GateReport> {
+  const chats = enoughChats(options.heldOut, options.budget).length;
   const reference = await measureModel(options.reference, options);
   const measured: Record<string, GateReport["models"][string]> = {};
   for (const model of models) {
@@ -29,7 +39,7 @@ export async function runGates(models: readonly string[], options: MeasureOption
     const measures = await measureModel(model, options);
     measured[model] = { ...measures, ...compared, ratio: measures.perplexity / reference.perplexity };
   }
-  return { reference, models: measured, passed: verdict(measured[models.at(-1)!]!) };
+  return { chats, reference, models: measured, passed: verdict(measured[models.at(-1)!]!) };
 }
 
 export function verdict({ bytes, ratio, judged }: GateReport["models"][string]): GateReport["passed"] {

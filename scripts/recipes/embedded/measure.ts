@@ -59,6 +59,14 @@ export type Compared = Pick<Divergence, "kl" | "agreement" | "tokens">;
 
 const SHOWN = 10;
 
+/** The held-out chats of a budget. @throws where there are fewer */
+export function enoughChats(heldOut: readonly Chat[], { chats }: Budget): readonly Chat[] {
+  if (heldOut.length >= chats) return heldOut.slice(0, chats);
+  throw new Error(
+    `Cannot judge a model by ${chats} held-out chats: there are ${heldOut.length}; make more chats, or judge by fewer`,
+  );
+}
+
 /** Of all files in a folder. */
 export function folderBytes(dir: string): number {
   const names = readdirSync(dir, { recursive: true }) as string[];
@@ -71,7 +79,7 @@ export async function measureModel(model: string, options: MeasureOptions): Prom
   const { heldOut, budget, note } = options;
   const ppl = await perplexityOf(model, options);
   note(`${model}: perplexity ${ppl.toFixed(2)}`);
-  const chats = heldOut.slice(0, budget.chats).map(questionOf);
+  const chats = enoughChats(heldOut, budget).map(questionOf);
   const asked = [...JUDGED_PROMPTS.map((content): ChatMessage[] => [{ role: "user", content }]), ...chats];
   const answers = await answersOf(model, asked, options);
   const toChats = answers.slice(JUDGED_PROMPTS.length);
@@ -131,9 +139,9 @@ export async function compare(
   { reference, heldOut, threads, budget, signal }: MeasureOptions,
 ): Promise<Compared> {
   const tokenizer = openTokenizer(reference);
-  const windows = heldOut
-    .slice(0, budget.chats)
-    .map(({ messages }) => tokenizer.encodeChat(messages, { addGenerationPrompt: false }).slice(0, budget.chatTokens));
+  const windows = enoughChats(heldOut, budget).map(({ messages }) =>
+    tokenizer.encodeChat(messages, { addGenerationPrompt: false }).slice(0, budget.chatTokens),
+  );
   const one = open(reference, threads, budget.chatTokens);
   using _one = one.loaded;
   const other = open(model, threads, budget.chatTokens);

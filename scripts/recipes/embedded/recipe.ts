@@ -2,7 +2,7 @@
  * The way to the embedded model, step by step. A step whose result is there is left out and one that was stopped goes on, so the
  * same recipe over the same folder continues however it ended.
  *
- *   recipe.json             settings: another recipe needs another folder
+ *   recipe.json             settings, model and data: another recipe needs another folder
  *   chats.*.jsonl           what the model said to itself (self_chats.ts)
  *   data/                   chats to train on and to watch training by, and calibration data
  *   quantized/              after `apiq quantize`
@@ -16,10 +16,11 @@ import { readText } from "../../../runtime/eval/text_file.ts";
 import { writeJson } from "../../../runtime/formats/atomic.ts";
 import { canonicalJson } from "../../../runtime/formats/json.ts";
 import { openTokenizer } from "../../../runtime/tokenizer/mod.ts";
-import type { Budget } from "./measure.ts";
+import type { Chat } from "../self_chats/held_out.ts";
+import { type Budget, enoughChats } from "./measure.ts";
 import { calibrationRows, checkTrainingData, readChats, splitForValidation, writeRows } from "./training_data.ts";
 
-/** Everything that decides the result, besides the model and the data. */
+/** Everything that decides the result, besides the model, the data and the chats. */
 export interface RecipeSettings {
   readonly seed: number;
   /** Conversations that the model makes up. */
@@ -67,6 +68,9 @@ export interface RecipeOptions {
 /** Of a run, not of the model. */
 const LOGS = ["train.jsonl", "report.html"];
 
+/** What self_chats.ts writes last. */
+const LAST_CHATS = "chats.held-out.jsonl";
+
 /** @returns whether the model passes its gates */
 export async function runRecipe(options: RecipeOptions): Promise<boolean> {
   const { work } = options;
@@ -77,7 +81,7 @@ export async function runRecipe(options: RecipeOptions): Promise<boolean> {
     options.note(`making ${name}`);
     await make();
   };
-  if (options.chats === null) await step("chats.train.jsonl", () => makeChats(options));
+  if (options.chats === null) await step(LAST_CHATS, () => makeChats(options));
   await step("data", () => makeData(options));
   await step("quantized", () => quantize(options));
   await step("trained", () => train(options));
@@ -88,9 +92,9 @@ export async function runRecipe(options: RecipeOptions): Promise<boolean> {
 }
 
 /** @throws where the folder was begun with other settings */
-async function checkSettings({ work, settings, model, chats }: RecipeOptions): Promise<void> {
+async function checkSettings({ work, settings, model, data, chats }: RecipeOptions): Promise<void> {
   const file = join(work, "recipe.json");
-  const now = { ...settings, model, chatsFrom: chats };
+  const now = { ...settings, model, data, chatsFrom: chats };
   if (!existsSync(file)) return await writeJson(file, now);
   if (canonicalJson(JSON.parse(readFileSync(file, "utf8"))) === canonicalJson(now)) return;
   throw new Error(`Cannot continue in ${work}: it was begun with the settings in ${file}; give another --work`);
@@ -135,10 +139,9 @@ function sharedFiles({ data }: RecipeOptions) {
 }
 
 async function makeData(options: RecipeOptions): Promise<void> {
-  const { model, work, note } = options;
-  const stem = chatsStem(options);
-  const { training, validation } = splitForValidation(readChats(`${stem}.train.jsonl`));
-  const { gsm8k, arithmetic, text } = sharedFiles(options);
+  const { model, work, settings, note } = options;
+  const { training, validation } = splitForValidation(readChats(`${chatsStem(options)}.train.jsonl`));
+  const { text } = sharedFiles(options);
   const partial = join(work, "data.partial");
   rmSync(partial, { recursive: true, force: true });
   mkdirSync(partial);
@@ -146,12 +149,20 @@ async function makeData(options: RecipeOptions): Promise<void> {
   await writeRows(join(partial, "validation.jsonl"), validation);
   const rows = calibrationRows(openTokenizer(model), training, readText(text));
   await writeRows(join(partial, "calibration.jsonl"), rows);
-  const chats = ["chats.jsonl", "validation.jsonl"].map((name) => join(partial, name));
-  const calibration = join(partial, "calibration.jsonl");
-  const heldOut = readChats(`${stem}.held-out.jsonl`);
-  checkTrainingData({ chats, rows: [gsm8k, arithmetic, calibration], texts: [text] }, heldOut);
+  const heldOut = checkData(options, partial);
+  enoughChats(heldOut, settings.gates);
   note(`${training.length} chats to train on, ${validation.length} to watch, ${heldOut.length} held out`);
   renameSync(partial, join(work, "data"));
+}
+
+/** @returns the held-out chats, none of which is in `made`, a folder of chats and calibration data, or in the shared files */
+function checkData(options: RecipeOptions, made: string): readonly Chat[] {
+  const { gsm8k, arithmetic, text } = sharedFiles(options);
+  const chats = ["chats.jsonl", "validation.jsonl"].map((name) => join(made, name));
+  const rows = [gsm8k, arithmetic, join(made, "calibration.jsonl")];
+  const heldOut = readChats(`${chatsStem(options)}.held-out.jsonl`);
+  checkTrainingData({ chats, rows, texts: [text] }, heldOut);
+  return heldOut;
 }
 
 async function quantize(options: RecipeOptions): Promise<void> {
@@ -180,6 +191,8 @@ async function train(options: RecipeOptions): Promise<void> {
   const { model, work, settings } = options;
   const { training, seed } = settings;
   const { gsm8k, arithmetic, text } = sharedFiles(options);
+  // The shared files can have changed since `data` was made.
+  checkData(options, join(work, "data"));
   await must(options, "apiq", {
     command: ["finetune", join(work, "quantized")],
     out: join(work, "trained"),

@@ -114,6 +114,7 @@ describe("the embedded model's recipe", () => {
     assertEquals(Object.keys(report.models), [join(work, "quantized"), join(work, "model")]);
     assert(quantized!.kl > 0 && made!.kl > 0 && made!.kl !== quantized!.kl && made!.tokens > 0);
     assert(made!.repeating >= 0 && made!.repeating <= 1 && made!.judged.length === 4 && made!.shown.length === 3);
+    assertEquals(report.chats, 3);
     assertEquals(made!.ratio, made!.perplexity / report.reference.perplexity);
     assertEquals(report.passed, { bytes: true, perplexityRatio: made!.ratio <= 1.6, answer: false });
 
@@ -122,6 +123,51 @@ describe("the embedded model's recipe", () => {
     assertEquals(calls.slice(3), ["embedded_gates"]);
     const { message } = await assertRejects(() => runRecipe(optionsOf(folder.dir, model.dir, [], { rank: 8 })), Error);
     assertStringIncludes(message, `Cannot continue in ${work}: it was begun with the settings in `);
+    const elsewhere = { ...options, data: join(folder.dir, "other") };
+    assertStringIncludes(
+      (await assertRejects(() => runRecipe(elsewhere), Error)).message,
+      `Cannot continue in ${work}`,
+    );
+
+    // The shared files are looked through again before they are trained on.
+    rmSync(join(work, "trained"), { recursive: true });
+    const judged = { question: "what is the capital of France", answer: "1" };
+    writeFileSync(join(folder.dir, "data/gsm8k/train.jsonl"), jsonl([judged]), { flag: "a" });
+    assertStringIncludes((await assertRejects(() => runRecipe(options), Error)).message, "a judged prompt");
+    assertEquals(calls.slice(4), []);
+  });
+
+  it("makes chats again where it was stopped before the held-out ones were written", async () => {
+    using folder = prepareFolder();
+    const calls: string[] = [];
+    const options: RecipeOptions = {
+      ...optionsOf(folder.dir, folder.dir, []),
+      chats: null,
+      run: async (program) => {
+        calls.push(program);
+        writeFileSync(join(folder.dir, "work", "chats.train.jsonl"), "");
+        return 1;
+      },
+    };
+    for (const _ of [1, 2]) await assertRejects(() => runRecipe(options), Error, "self_chats ended with 1");
+    assertEquals(calls, ["self_chats", "self_chats"]);
+  });
+
+  it("wants as many held-out chats as it judges by, before it trains", async () => {
+    using model = await createDenseModel({ layers: 1 });
+    using folder = prepareFolder();
+    const heldOut = readChats(join(folder.dir, "chats.held-out.jsonl"));
+    const calls: string[] = [];
+    const options = optionsOf(folder.dir, model.dir, calls, { gates: { ...GATES, chats: heldOut.length + 1 } });
+    const message = `Cannot judge a model by ${heldOut.length + 1} held-out chats: there are ${heldOut.length}`;
+    await assertRejects(() => runRecipe(options), Error, message);
+    assertEquals(calls, []);
+    const none = { ...{ reference: model.dir, heldOut: [], text: "", budget: GATES, threads: 1, note: () => {} } };
+    await assertRejects(
+      () => runGates([model.dir], { ...none, signal: new AbortController().signal }),
+      Error,
+      "Cannot judge a model by 3 held-out chats: there are 0",
+    );
   });
 
   it("stops before it trains on what the model is judged by", async () => {

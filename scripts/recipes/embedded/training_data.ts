@@ -19,9 +19,11 @@ export function userTexts({ messages }: Chat): readonly string[] {
   return messages.filter(({ role }) => role === "user").map(({ content }) => String(content));
 }
 
-/** @param chats that may be trained on */
+/** @param chats that may be trained on; of few, none of which falls in the part that is watched, the first by its hash is */
 export function splitForValidation(chats: readonly Chat[]): Record<"training" | "validation", readonly Chat[]> {
-  const watches = (chat: Chat): boolean => userTexts(chat).some((text) => hashPlace(text) < VALIDATION_END);
+  const place = (chat: Chat): number => Math.min(...userTexts(chat).map(hashPlace));
+  const first = chats.map(place).reduce((least, each) => Math.min(least, each), Number.POSITIVE_INFINITY);
+  const watches = (chat: Chat): boolean => place(chat) < VALIDATION_END || place(chat) === first;
   return { training: chats.filter((chat) => !watches(chat)), validation: chats.filter(watches) };
 }
 

@@ -28,6 +28,12 @@ describe("training data", () => {
     assert(half.validation.every((each) => validation.includes(each)));
   });
 
+  it("watches one of few chats too", () => {
+    const few = splitForValidation(allowed).training.slice(0, 5);
+    const { training, validation } = splitForValidation(few);
+    assertEquals([training.length, validation.length], [4, 1]);
+  });
+
   it("calibrates on chats as the template renders them and on text, in turn", () => {
     const model = createFakeModel();
     const tokenizer = openTokenizer(model.dir);

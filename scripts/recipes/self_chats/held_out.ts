@@ -35,7 +35,7 @@ export interface Chat {
 }
 
 export interface SplitChats<T> {
-  /** No message of a user in them is held out, and nothing in them holds a judged prompt. */
+  /** No message of a user in them is held out, none is one of a user in `heldOut`, and nothing in them holds a judged prompt. */
   readonly training: readonly T[];
   /** Those with a held-out message that come first by its hash; in no other order. */
   readonly heldOut: readonly T[];
@@ -46,9 +46,14 @@ export function splitChats<T extends Chat>(chats: readonly T[], limit: number): 
   const allowed = chats.filter(({ messages }) => !messages.some(({ content }) => holdsJudgedPrompt(String(content))));
   const placed = allowed.map((chat) => ({ chat, place: Math.min(...userTexts(chat).map(hashPlace)) }));
   const heldOut = placed.filter(({ place }) => place < SHARE).sort((a, b) => a.place - b.place);
+  const judgedBy = heldOut.slice(0, limit).map(({ chat }) => chat);
+  // A held-out chat has messages whose own hash does not hold them out.
+  const known = new Set(judgedBy.flatMap(userTexts).map(normalized));
+  const isAllowed = ({ messages }: Chat): boolean =>
+    !messages.some(({ content }) => known.has(normalized(`${content}`)));
   return {
-    training: allowed.filter((chat) => !userTexts(chat).some(isHeldOut)),
-    heldOut: heldOut.slice(0, limit).map(({ chat }) => chat),
+    training: allowed.filter((chat) => !userTexts(chat).some(isHeldOut) && isAllowed(chat)),
+    heldOut: judgedBy,
   };
 }
 

@@ -66,6 +66,17 @@ describe("splitChats", () => {
     assertEquals(new Set(splitChats(chats.toReversed(), 50).heldOut), new Set(splitChats(chats, 50).heldOut));
   });
 
+  it("trains on no message of a held-out conversation, whatever the message's own hash says", () => {
+    const held = chats.find((c) => users(c).length === 1 && users(c).some(isHeldOut))!;
+    const free = chats.filter((c) => users(c).length === 1 && !users(c).some(isHeldOut)).map((c) => users(c)[0]!);
+    const judged = chat(users(held)[0]!, free[0]!);
+    const shared = [chat(free[1]!, free[0]!.toUpperCase()), { messages: [{ role: "assistant", content: free[0]! }] }];
+    const other = chat(free[1]!, free[2]!);
+    assertEquals(splitChats([...shared, judged, other], 1), { training: [other], heldOut: [judged] });
+    // What is in neither part keeps nothing out.
+    assertEquals(splitChats([...shared, judged, other], 0), { training: [...shared, other], heldOut: [] });
+  });
+
   it("goes by the words alone", () => {
     assertEquals(hashPlace("What is tea?"), hashPlace("what is  TEA"));
     assert(hashPlace("What is tea?") !== hashPlace("What is coffee?"));

@@ -79,6 +79,11 @@ const BY_CODE: Readonly<Record<string, Trouble>> = {
     title: "The engine cannot run this model",
     advice: "The server's log says why. Start it again when that is mended.",
   },
+  adapter_unavailable: {
+    kind: "unknown_model",
+    title: "This adapter's files cannot be read any more",
+    advice: "The server's log says why. Choose another one above, or load it again.",
+  },
   shutting_down: { kind: "stopping", title: "The server is stopping", advice: "Try again once it is back." },
   rate_limit_exceeded: {
     kind: "busy",

@@ -10,6 +10,8 @@ export function setTyped(id: string, text: string): void {
 }
 
 export function focusComposer(): void {
-  // After the view that holds the field has been drawn.
-  setTimeout(() => document.getElementById(COMPOSER)?.focus());
+  const focus = () => document.getElementById(COMPOSER)?.focus();
+  // At once, so that no key is lost, and again after a view that is only now to hold the field has been drawn.
+  focus();
+  setTimeout(focus);
 }

@@ -53,10 +53,10 @@ for (const runtime of RUNTIMES) {
     it("streams the role, whole characters, the finish reason and the usage", async () => {
       const chunks = await Array.fromAsync(await stream("say añ😀", { stream_options: { include_usage: true } }));
       assertEquals(chunks[0]?.choices[0]?.delta, { role: "assistant", content: "", refusal: null });
-      assertEquals(
-        chunks.slice(1, -2).map((chunk) => chunk.choices[0]?.delta.content),
-        ["a", "ñ", "😀"],
-      );
+      // Tokens that come together share a chunk, the bytes of a character always do.
+      const contents = chunks.slice(1, -2).map((chunk) => chunk.choices[0]?.delta.content ?? "");
+      assertEquals([contents.join(""), contents.some((text) => text === "" || !text.isWellFormed())], ["añ😀", false]);
+      assert(!contents.join("").includes("\uFFFD"));
       assertEquals(chunks.at(-2)?.choices[0]?.finish_reason, "stop");
       assertEquals(chunks.at(-1)?.choices, []);
       assertEquals(chunks.at(-1)?.usage?.completion_tokens, 8);

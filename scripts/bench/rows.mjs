@@ -1,7 +1,12 @@
 /** What the commands have in common that make the rows of a table, each kept as a file RESULTS/NAME.json. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
 import { CommandError } from "./process.mjs";
+
+/** The folder of data beside the repository. */
+const SHARED = join(import.meta.dirname, "..", "..", "..", "shared");
 
 /** A mistake on the command line. */
 export class UsageError extends Error {}
@@ -11,6 +16,49 @@ export function wholeNumber(text, flag) {
   if (text === undefined) return undefined;
   if (!/^\d{1,6}$/.test(text)) throw new UsageError(`Cannot read --${flag}: received ${text}, expected a number`);
   return Number(text);
+}
+
+/**
+ * The command line: the flags that all tables have, a table's own, and numbers that change the budget of all rows, which may only
+ * be given together with --results.
+ *
+ * @param {object} table
+ * @param {string} table.folder in which it works, in the system's folder for temporary files
+ * @param {string} table.results where its results go without --results
+ * @param {import("node:util").ParseArgsOptionsConfig} table.flags
+ * @param {readonly string[]} table.budget names of the numbers
+ */
+export function parseRowFlags({ folder, results, flags, budget }) {
+  let values;
+  try {
+    ({ values } = parseArgs({
+      options: {
+        only: { type: "string" },
+        list: { type: "boolean", default: false },
+        model: { type: "string" },
+        shared: { type: "string", default: SHARED },
+        work: { type: "string", default: join(tmpdir(), "apiq-bench", folder) },
+        results: { type: "string" },
+        threads: { type: "string", default: "0" },
+        continue: { type: "boolean", default: false },
+        help: { type: "boolean", default: false },
+        ...flags,
+        ...Object.fromEntries(budget.map((name) => [name, { type: "string" }])),
+      },
+    }));
+  } catch (error) {
+    throw new UsageError(error.message);
+  }
+  if (budget.some((name) => values[name] !== undefined) && values.results === undefined) {
+    throw new UsageError("Cannot put results of another budget beside the others: give --results DIR");
+  }
+  return {
+    ...values,
+    budget: Object.fromEntries(budget.map((name) => [name, wholeNumber(values[name], name)])),
+    threads: wholeNumber(values.threads, "threads"),
+    work: resolve(values.work),
+    results: resolve(values.results ?? results),
+  };
 }
 
 /**

@@ -8,9 +8,6 @@ import { UsageError } from "./rows.mjs";
 
 export const MODEL = "SmolLM2-135M-Instruct";
 
-/** The folder of data beside the repository. */
-export const SHARED = join(import.meta.dirname, "..", "..", "..", "shared");
-
 /**
  * The model as a Hugging Face folder, made from the shared folder's at the first call.
  *

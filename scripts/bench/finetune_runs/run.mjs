@@ -3,13 +3,11 @@
  * results/NAME.json. Rows whose result is there are not run again.
  */
 import { mkdirSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
 import { perplexity } from "../markdown.mjs";
 import { WINDOWS } from "../quality/row.mjs";
-import { chooseRows, isDone, runMain, runRows, UsageError, wholeNumber } from "../rows.mjs";
-import { MODEL, prepareModel, SHARED } from "../smollm2.mjs";
+import { chooseRows, isDone, parseRowFlags, runMain, runRows } from "../rows.mjs";
+import { MODEL, prepareModel } from "../smollm2.mjs";
 import { findBase } from "./bases.mjs";
 import { minutesOf } from "./estimate.mjs";
 import { ROWS } from "./matrix.mjs";
@@ -43,42 +41,13 @@ For trying things out, with --results:
   --steps N          of the training`;
 
 function parseCommandLine() {
-  let values;
-  try {
-    ({ values } = parseArgs({
-      options: {
-        only: { type: "string" },
-        list: { type: "boolean", default: false },
-        bases: { type: "string" },
-        model: { type: "string" },
-        shared: { type: "string", default: SHARED },
-        work: { type: "string", default: join(tmpdir(), "apiq-bench", "finetune-runs") },
-        results: { type: "string" },
-        threads: { type: "string", default: "0" },
-        continue: { type: "boolean", default: false },
-        "keep-adapters": { type: "boolean", default: false },
-        windows: { type: "string" },
-        questions: { type: "string" },
-        steps: { type: "string" },
-        help: { type: "boolean", default: false },
-      },
-    }));
-  } catch (error) {
-    throw new UsageError(error.message);
-  }
-  const number = (flag) => wholeNumber(values[flag], flag);
-  const budget = { windows: number("windows"), questions: number("questions"), steps: number("steps") };
-  if (Object.values(budget).some((value) => value !== undefined) && values.results === undefined) {
-    throw new UsageError("Cannot put results of another budget beside the others: give --results DIR");
-  }
-  const work = resolve(values.work);
-  const given = values.bases?.split(",").map((folder) => resolve(folder)) ?? [];
-  return {
-    ...{ ...values, budget, work },
-    folders: [...given, join(work, "bases")],
-    threads: number("threads"),
-    results: resolve(values.results ?? RESULTS),
-  };
+  const options = parseRowFlags({
+    ...{ folder: "finetune-runs", results: RESULTS },
+    flags: { bases: { type: "string" }, "keep-adapters": { type: "boolean", default: false } },
+    budget: ["windows", "questions", "steps"],
+  });
+  const given = options.bases?.split(",").map((folder) => resolve(folder)) ?? [];
+  return { ...options, folders: [...given, join(options.work, "bases")] };
 }
 
 /** The row with the budget of the command line. */

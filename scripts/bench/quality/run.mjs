@@ -3,11 +3,9 @@
  * there are not run again.
  */
 import { mkdirSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
-import { chooseRows, isDone, runMain, runRows, UsageError, wholeNumber } from "../rows.mjs";
-import { MODEL, prepareModel, SHARED } from "../smollm2.mjs";
+import { chooseRows, isDone, parseRowFlags, runMain, runRows } from "../rows.mjs";
+import { MODEL, prepareModel } from "../smollm2.mjs";
 import { ROWS } from "./matrix.mjs";
 import { runRow, WINDOWS } from "./row.mjs";
 
@@ -35,43 +33,11 @@ For trying things out, with --results: another budget for all rows.
   --limit N                              windows of the evaluation (default: ${WINDOWS})`;
 
 function parseCommandLine() {
-  let values;
-  try {
-    ({ values } = parseArgs({
-      options: {
-        only: { type: "string" },
-        list: { type: "boolean", default: false },
-        model: { type: "string" },
-        shared: { type: "string", default: SHARED },
-        work: { type: "string", default: join(tmpdir(), "apiq-bench", "quality") },
-        results: { type: "string" },
-        threads: { type: "string", default: "0" },
-        continue: { type: "boolean", default: false },
-        "keep-models": { type: "boolean", default: false },
-        samples: { type: "string" },
-        length: { type: "string" },
-        epochs: { type: "string" },
-        limit: { type: "string" },
-        help: { type: "boolean", default: false },
-      },
-    }));
-  } catch (error) {
-    throw new UsageError(error.message);
-  }
-  const number = (flag) => wholeNumber(values[flag], flag);
-  const budget = { samples: number("samples"), length: number("length"), epochs: number("epochs") };
-  const limit = number("limit");
-  const changed = [...Object.values(budget), limit].some((value) => value !== undefined);
-  if (changed && values.results === undefined) {
-    throw new UsageError("Cannot put results of another budget beside the others: give --results DIR");
-  }
-  return {
-    ...values,
-    budget,
-    limit: limit ?? WINDOWS,
-    threads: number("threads"),
-    results: resolve(values.results ?? RESULTS),
-  };
+  return parseRowFlags({
+    ...{ folder: "quality", results: RESULTS },
+    flags: { "keep-models": { type: "boolean", default: false } },
+    budget: ["samples", "length", "epochs", "limit"],
+  });
 }
 
 /** The row with the budget of the command line, where the method has such a thing. */
@@ -100,7 +66,7 @@ async function main() {
   const shared = resolve(options.shared);
   const settings = {
     source: options.model === undefined ? prepareModel(shared) : resolve(options.model),
-    ...{ work: resolve(options.work), limit: options.limit, threads: options.threads },
+    ...{ work: options.work, limit: options.budget.limit ?? WINDOWS, threads: options.threads },
     calibration: join(shared, "data", "wikitext-2", "valid.txt"),
     test: join(shared, "data", "wikitext-2", "test.txt"),
     ...{ resume: options.continue, keep: options["keep-models"] },
